@@ -1,0 +1,77 @@
+"""The fusion bottleneck between the two encoders, and the linear layers that train from scratch."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from mmadfer_jax.models.vit import layer_norm
+
+NORM_EPS = 1e-5
+
+
+def linear(
+    inputs: int, outputs: int, *, use_bias: bool = True, dtype: DTypeLike, rngs: nnx.Rngs
+) -> nnx.Linear:
+    """A Linear layer whose weight and bias start as U(-1/sqrt(inputs), 1/sqrt(inputs))."""
+    bound = inputs**-0.5
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32, **_):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return nnx.Linear(
+        inputs,
+        outputs,
+        use_bias=use_bias,
+        dtype=dtype,
+        kernel_init=init,
+        bias_init=init,
+        rngs=rngs,
+    )
+
+
+class FusionBottleneck(nnx.Module):
+    """Exchanges what each encoder knows after one layer (paper, section 3.3).
+
+    Both sequences go down to the bottleneck width; each gets the other's mean over tokens, is
+    brought up again and added behind a gate. Gates start at 0, so fusion starts as the identity.
+    """
+
+    def __init__(self, width: int, bottleneck: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.image_down = linear(width, bottleneck, dtype=dtype, rngs=rngs)
+        self.image_norm = layer_norm(bottleneck, NORM_EPS, dtype=dtype, rngs=rngs)
+        self.image_up = linear(bottleneck, width, dtype=dtype, rngs=rngs)
+        self.image_gate = nnx.Param(jnp.zeros((1,)))
+        self.audio_down = linear(width, bottleneck, dtype=dtype, rngs=rngs)
+        self.audio_norm = layer_norm(bottleneck, NORM_EPS, dtype=dtype, rngs=rngs)
+        self.audio_up = linear(bottleneck, width, dtype=dtype, rngs=rngs)
+        self.audio_gate = nnx.Param(jnp.zeros((1,)))
+
+    def __call__(
+        self, image: jax.Array, audio: jax.Array, num_frames: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """Fuses the two token sequences of one layer.
+
+        Args:
+          image: tokens of every frame [B*T, N, D].
+          audio: tokens of every clip [B, M, D].
+          num_frames: T.
+
+        Returns:
+          The two sequences, shapes unchanged. All frames of a clip get the same audio mean; the
+          audio gets the mean over frames and tokens of the image side before its own addition.
+        """
+        zv = self.image_norm(self.image_down(image))  # [B*T, N, R]
+        za = self.audio_norm(self.audio_down(audio))  # [B, M, R]
+        audio_mean = jnp.repeat(_mean(za, 1), num_frames, axis=0)  # [B*T, R]
+        image_mean = _mean(zv.reshape(audio.shape[0], -1, zv.shape[-1]), 1)  # [B, R]
+        image_update = jax.nn.gelu(self.image_up(zv + audio_mean[:, None]), approximate=False)
+        audio_update = jax.nn.gelu(self.audio_up(za + image_mean[:, None]), approximate=False)
+        image_gate = jnp.tanh(self.image_gate[...]).astype(image.dtype)
+        audio_gate = jnp.tanh(self.audio_gate[...]).astype(audio.dtype)
+        return image + image_gate * image_update, audio + audio_gate * audio_update
+
+
+def _mean(x: jax.Array, axis: int) -> jax.Array:
+    """Mean in float32, returned in the dtype of `x`."""
+    return jnp.mean(x, axis=axis, dtype=jnp.float32).astype(x.dtype)

@@ -1,0 +1,202 @@
+"""MMA-DFER: two prompted encoders fused layer by layer, then a temporal transformer.
+
+Chumachenko, Iosifidis and Gabbouj, "MMA-DFER: MultiModal Adaptation of unimodal models for
+Dynamic Facial Expression Recognition in-the-wild", CVPRW 2024, arXiv 2404.09010, figure 2.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.fusion import FusionBottleneck, linear
+from mmadfer_jax.models.temporal import TemporalTransformer
+from mmadfer_jax.models.vit import Encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Every size of the model; the defaults are the paper's on DFEW.
+
+    `prompts` is the number of prompt tokens a stage and `stages` the number of stages, so each
+    encoder's sequence ends in `prompts * stages` prompt tokens. `dtype` is the compute type;
+    parameters are float32 unless stored otherwise.
+    """
+
+    num_classes: int = 7
+    num_frames: int = 16
+    image_size: int = 224
+    image_patch: int = 16
+    image_stride: int = 16
+    spectrogram_shape: tuple[int, int] = (512, 128)
+    audio_patch: tuple[int, int] = (16, 16)
+    audio_stride: tuple[int, int] = (16, 16)
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_dim: int = 3072
+    prompts: int = 3
+    stages: int = 2
+    bottleneck: int = 128
+    temporal_width: int = 512
+    temporal_depth: int = 1
+    temporal_heads: int = 8
+    temporal_head_dim: int = 64
+    temporal_mlp_dim: int = 1024
+    drop_path: float = 0.1
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        sizes = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("drop_path", "dtype")
+        }
+        for name, value in sizes.items():
+            values = value if isinstance(value, tuple) else (value,)
+            if any(not isinstance(v, int) or v < 1 for v in values):
+                raise UserError(f"model.{name} is {value!r}; expected whole numbers above 0")
+        if self.width % self.heads:
+            raise UserError(f"model.width {self.width} is not a multiple of heads {self.heads}")
+        if self.depth % self.stages:
+            raise UserError(
+                f"model.depth {self.depth} is not a multiple of model.stages {self.stages}"
+            )
+        if not 0 <= self.drop_path < 1:
+            raise UserError(f"model.drop_path is {self.drop_path}; expected 0 <= rate < 1")
+        if self.image_patch > self.image_size:
+            raise UserError(
+                f"model.image_patch {self.image_patch} exceeds image_size {self.image_size}"
+            )
+        if any(p > s for p, s in zip(self.audio_patch, self.spectrogram_shape, strict=True)):
+            raise UserError(
+                f"model.audio_patch {self.audio_patch} exceeds spectrogram_shape "
+                f"{self.spectrogram_shape}"
+            )
+        if self.dtype not in ("float32", "bfloat16"):
+            raise UserError(f"model.dtype is {self.dtype!r}; expected 'float32' or 'bfloat16'")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
+        """Builds it from `config.model`; an unknown name is a `UserError`."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UserError(f"unknown model settings {unknown}; known are {sorted(known)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+class MmaDfer(nnx.Module):
+    """The model: frames and a spectrogram in, class logits out."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        dtype = jnp.dtype(config.dtype)
+        shared = {
+            "width": config.width,
+            "depth": config.depth,
+            "heads": config.heads,
+            "mlp_dim": config.mlp_dim,
+            "prompts": config.prompts,
+            "stages": config.stages,
+            "drop_path_rate": config.drop_path,
+            "dtype": dtype,
+            "rngs": rngs,
+        }
+        self.image_encoder = Encoder(
+            shape=(config.image_size, config.image_size),
+            channels=3,
+            patch=(config.image_patch, config.image_patch),
+            stride=(config.image_stride, config.image_stride),
+            **shared,
+        )
+        self.audio_encoder = Encoder(
+            shape=config.spectrogram_shape,
+            channels=1,
+            patch=config.audio_patch,
+            stride=config.audio_stride,
+            **shared,
+        )
+        self.fusion = nnx.List(
+            FusionBottleneck(config.width, config.bottleneck, dtype=dtype, rngs=rngs)
+            for _ in range(config.depth)
+        )
+        self.project = linear(config.width, config.temporal_width, dtype=dtype, rngs=rngs)
+        self.temporal = TemporalTransformer(
+            config.num_frames,
+            config.temporal_width,
+            config.temporal_depth,
+            config.temporal_heads,
+            config.temporal_head_dim,
+            config.temporal_mlp_dim,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.classifier = linear(config.temporal_width, config.num_classes, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        frames: jax.Array,
+        spectrogram: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        on_layer: Callable[[int, jax.Array, jax.Array], None] | None = None,
+    ) -> jax.Array:
+        """Computes class logits.
+
+        Args:
+          frames: [B, T, H, W, 3], RGB in [0, 1].
+          spectrogram: [B, 512, 128] (time, mel), normalised.
+          key: PRNG key of the drop paths (training); None is evaluation, which is deterministic.
+          on_layer: called as `on_layer(i, image_tokens, audio_tokens)` after each layer, and once
+            more with i = depth for the two CLS tokens after the final norms; for inspection.
+
+        Returns:
+          Logits [B, K] in float32.
+
+        Raises:
+          ValueError: where an input's shape is not the configured one.
+        """
+        config = self.config
+        batch = frames.shape[0]
+        expected = (batch, config.num_frames, config.image_size, config.image_size, 3)
+        if frames.shape != expected:
+            raise ValueError(f"frames have shape {frames.shape}; expected {expected}")
+        if spectrogram.shape != (batch, *config.spectrogram_shape):
+            raise ValueError(
+                f"spectrogram has shape {spectrogram.shape}; "
+                f"expected {(batch, *config.spectrogram_shape)}"
+            )
+        dtype = jnp.dtype(config.dtype)
+        image = self.image_encoder.embed(frames.reshape(-1, *frames.shape[2:]).astype(dtype))
+        audio = self.audio_encoder.embed(spectrogram[..., None].astype(dtype))
+        layers_per_stage = config.depth // config.stages
+        for i in range(config.depth):
+            image_key, audio_key = _layer_keys(key, i)
+            audio = self.audio_encoder.blocks[i](audio, audio_key)  # [B, M, D]
+            image = self.image_encoder.blocks[i](image, image_key)  # [B*T, N, D]
+            image, audio = self.fusion[i](image, audio, config.num_frames)
+            if i % layers_per_stage == 0:
+                image = self.image_encoder.add_stage_prompts(image, i // layers_per_stage)
+                audio = self.audio_encoder.add_stage_prompts(audio, i // layers_per_stage)
+            if on_layer is not None:
+                on_layer(i, image, audio)
+        image = self.image_encoder.norm(image[:, :1])  # [B*T, 1, D]
+        audio = self.audio_encoder.norm(audio[:, :1])  # [B, 1, D]
+        if on_layer is not None:
+            on_layer(config.depth, image, audio)
+        features = image.reshape(batch, config.num_frames, -1) + audio
+        clip = self.temporal(self.project(features))  # [B, temporal_width]
+        return self.classifier(clip).astype(jnp.float32)
+
+
+def _layer_keys(
+    key: jax.Array | None, layer: int
+) -> tuple[jax.Array, jax.Array] | tuple[None, None]:
+    if key is None:
+        return None, None
+    image_key, audio_key = jax.random.split(jax.random.fold_in(key, layer))
+    return image_key, audio_key

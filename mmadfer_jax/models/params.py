@@ -1,0 +1,67 @@
+"""The model's parameters as one flat dict, `{"fusion.0.image_gate": array, ...}`.
+
+A flat dict by dotted path is what freeze rules, sharding rules, checkpoints and weight tables all
+speak of; the NNX module is only met inside a trace.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+from mmadfer_jax.models.mma_dfer import MmaDfer, ModelConfig
+
+Params = dict[str, jax.Array]
+
+
+@functools.cache
+def _definition(config: ModelConfig) -> tuple[nnx.GraphDef, dict[str, tuple], Params]:
+    """The model's graph, each parameter's path in it, and the abstract parameters."""
+    model = nnx.eval_shape(lambda: MmaDfer(config, rngs=nnx.Rngs(0)))
+    graph, state = nnx.split(model, nnx.Param)
+    flat = dict(nnx.to_flat_state(state))
+    paths = {".".join(map(str, path)): path for path in flat}
+    shapes = {
+        name: jax.ShapeDtypeStruct(flat[path].shape, flat[path].dtype)
+        for name, path in paths.items()
+    }
+    return graph, paths, shapes
+
+
+def abstract_params(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and type of every parameter, without computing one."""
+    return dict(_definition(config)[2])
+
+
+def init_params(config: ModelConfig, seed: int) -> Params:
+    """Fresh parameters: MODEL initial values for what trains, MAE's for the encoders.
+
+    Args:
+      config: the model's sizes.
+      seed: the same seed gives the same parameters on every machine.
+    """
+
+    @jax.jit
+    def init(seed: jax.Array) -> Params:
+        model = MmaDfer(config, rngs=nnx.Rngs(seed))
+        state = nnx.state(model, nnx.Param)
+        return {".".join(map(str, path)): p[...] for path, p in nnx.to_flat_state(state)}
+
+    return init(seed)
+
+
+def bind(config: ModelConfig, params: Params) -> MmaDfer:
+    """The model with these parameters in it; call it inside a trace."""
+    graph, paths, _ = _definition(config)
+    state = nnx.from_flat_state({paths[name]: nnx.Param(value) for name, value in params.items()})
+    return nnx.merge(graph, state)
+
+
+def apply_fn(config: ModelConfig) -> Callable[..., jax.Array]:
+    """`apply(params, frames, spectrogram, key=None) -> logits`, pure, to be jitted."""
+
+    def apply(params: Params, frames: jax.Array, spectrogram: jax.Array, key=None) -> jax.Array:
+        return bind(config, params)(frames, spectrogram, key=key)
+
+    return apply

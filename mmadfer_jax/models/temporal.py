@@ -1,0 +1,95 @@
+"""The multimodal temporal transformer over the fused frame features (paper, section 3.4)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from mmadfer_jax.models.fusion import NORM_EPS, linear
+from mmadfer_jax.models.vit import layer_norm
+
+
+class TemporalAttention(nnx.Module):
+    """Self-attention with q, k and v without bias, k and v in one matrix, and an output layer."""
+
+    def __init__(self, width: int, heads: int, head_dim: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.heads = heads
+        inner = heads * head_dim
+        self.to_q = linear(width, inner, use_bias=False, dtype=dtype, rngs=rngs)
+        self.to_kv = linear(width, 2 * inner, use_bias=False, dtype=dtype, rngs=rngs)
+        self.to_out = linear(inner, width, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps tokens [B, 1 + T, D] to [B, 1 + T, D]."""
+        n, tokens, _ = x.shape
+        q = self.to_q(x).reshape(n, tokens, self.heads, -1)
+        kv = self.to_kv(x).reshape(n, tokens, 2, self.heads, -1)
+        out = jax.nn.dot_product_attention(q, kv[:, :, 0], kv[:, :, 1])
+        return self.to_out(out.reshape(n, tokens, -1))
+
+
+class TemporalLayer(nnx.Module):
+    """One pre-norm layer: attention, then an MLP with the tanh form of GELU.
+
+    `attn_norm2` and `mlp_norm2` are never applied: the authors' program declares them, so that a
+    checkpoint can be exchanged with it strictly they are declared here too. They get no gradient
+    and no weight decay.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        head_dim: int,
+        mlp_dim: int,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.attn_norm = layer_norm(width, NORM_EPS, dtype=dtype, rngs=rngs)
+        self.attn_norm2 = layer_norm(width, NORM_EPS, dtype=dtype, rngs=rngs)
+        self.attn = TemporalAttention(width, heads, head_dim, dtype=dtype, rngs=rngs)
+        self.mlp_norm = layer_norm(width, NORM_EPS, dtype=dtype, rngs=rngs)
+        self.mlp_norm2 = layer_norm(width, NORM_EPS, dtype=dtype, rngs=rngs)
+        self.fc1 = linear(width, mlp_dim, dtype=dtype, rngs=rngs)
+        self.fc2 = linear(mlp_dim, width, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps tokens [B, 1 + T, D] to [B, 1 + T, D]."""
+        x = x + self.attn(self.attn_norm(x))
+        return x + self.fc2(jax.nn.gelu(self.fc1(self.mlp_norm(x)), approximate=True))
+
+
+class TemporalTransformer(nnx.Module):
+    """Reads the frame features of a clip in order and gives one feature for the clip."""
+
+    def __init__(
+        self,
+        num_frames: int,
+        width: int,
+        depth: int,
+        heads: int,
+        head_dim: int,
+        mlp_dim: int,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.dtype = dtype
+        self.cls_token = nnx.Param(rngs.params.normal((1, 1, width)))
+        self.pos_embedding = nnx.Param(rngs.params.normal((1, 1 + num_frames, width)))
+        self.layers = nnx.List(
+            TemporalLayer(width, heads, head_dim, mlp_dim, dtype=dtype, rngs=rngs)
+            for _ in range(depth)
+        )
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps frame features [B, T, D] to the clip's feature [B, D] (no norm at the end)."""
+        cls = jnp.broadcast_to(
+            self.cls_token[...].astype(self.dtype), (features.shape[0], 1, features.shape[-1])
+        )
+        x = jnp.concatenate([cls, features], axis=1)  # [B, 1 + T, D]
+        x = x + self.pos_embedding[...].astype(self.dtype)
+        for layer in self.layers:
+            x = layer(x)
+        return x[:, 0]

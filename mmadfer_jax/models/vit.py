@@ -1,0 +1,198 @@
+"""The plain pre-norm Vision Transformer that both encoders are (Dosovitskiy et al., 2021)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+ENCODER_NORM_EPS = 1e-6
+
+# Encoder weights are normally replaced by pre-trained ones; from scratch they start as MAE's do.
+_encoder_linear = {
+    "kernel_init": nnx.initializers.xavier_uniform(),
+    "bias_init": nnx.initializers.zeros_init(),
+}
+
+
+def layer_norm(width: int, eps: float, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """A LayerNorm whose statistics are two-pass and in float32, as PyTorch's."""
+    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=dtype, rngs=rngs)
+
+
+def drop_path(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Drops the residual branch of whole samples (Huang et al., 2016, "stochastic depth").
+
+    Args:
+      x: branch output [n, tokens, D]; each of the n rows is dropped or kept as a whole.
+      rate: probability of dropping a row.
+      key: PRNG key; None means evaluation, where nothing is dropped.
+
+    Returns:
+      The branch with dropped rows zero and the survivors scaled by 1 / (1 - rate).
+    """
+    if key is None or rate == 0.0:
+        return x
+    keep = 1.0 - rate
+    mask = jax.random.bernoulli(key, keep, (x.shape[0], 1, 1))
+    return jnp.where(mask, x / keep, jnp.zeros((), x.dtype))
+
+
+class PatchEmbed(nnx.Module):
+    """Cuts a picture into patches and projects each: [n, H, W, C] -> [n, h*w, D], row-major."""
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        patch: tuple[int, int],
+        stride: tuple[int, int],
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.proj = nnx.Conv(
+            channels,
+            width,
+            kernel_size=patch,
+            strides=stride,
+            padding="VALID",
+            dtype=dtype,
+            rngs=rngs,
+            **_encoder_linear,
+        )
+
+    def __call__(self, pictures: jax.Array) -> jax.Array:
+        """Returns patch tokens [n, N, D] of pictures [n, H, W, C]."""
+        tokens = self.proj(pictures)  # [n, h, w, D]
+        return tokens.reshape(tokens.shape[0], -1, tokens.shape[-1])
+
+
+def grid_size(
+    shape: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int]
+) -> tuple[int, int]:
+    """Rows and columns of patches in a picture of `shape`."""
+    return (shape[0] - patch[0]) // stride[0] + 1, (shape[1] - patch[1]) // stride[1] + 1
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention with q, k and v in one matrix, as timm lays it out."""
+
+    def __init__(self, width: int, heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.heads = heads
+        self.qkv = nnx.Linear(width, 3 * width, dtype=dtype, rngs=rngs, **_encoder_linear)
+        self.proj = nnx.Linear(width, width, dtype=dtype, rngs=rngs, **_encoder_linear)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps tokens [n, N, D] to [n, N, D]."""
+        n, tokens, width = x.shape
+        qkv = self.qkv(x).reshape(n, tokens, 3, self.heads, width // self.heads)
+        q, k, v = (qkv[:, :, i] for i in range(3))
+        out = jax.nn.dot_product_attention(q, k, v)  # softmax in float32
+        return self.proj(out.reshape(n, tokens, width))
+
+
+class Mlp(nnx.Module):
+    """Linear, exact (erf) GELU, Linear."""
+
+    def __init__(self, width: int, hidden: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.fc1 = nnx.Linear(width, hidden, dtype=dtype, rngs=rngs, **_encoder_linear)
+        self.fc2 = nnx.Linear(hidden, width, dtype=dtype, rngs=rngs, **_encoder_linear)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps tokens [n, N, D] to [n, N, D]."""
+        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+
+
+class Block(nnx.Module):
+    """One pre-norm transformer layer with drop path on both residual branches."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_dim: int,
+        drop_path_rate: float,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.drop_path_rate = drop_path_rate
+        self.norm1 = layer_norm(width, ENCODER_NORM_EPS, dtype=dtype, rngs=rngs)
+        self.attn = Attention(width, heads, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(width, ENCODER_NORM_EPS, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(width, mlp_dim, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Maps tokens [n, N, D] to [n, N, D]; `key` draws the drop paths, None drops nothing."""
+        attn_key, mlp_key = (None, None) if key is None else jax.random.split(key)
+        x = x + drop_path(self.attn(self.norm1(x)), self.drop_path_rate, attn_key)
+        return x + drop_path(self.mlp(self.norm2(x)), self.drop_path_rate, mlp_key)
+
+
+class Encoder(nnx.Module):
+    """A ViT whose token sequence ends in prompts: `[cls, patches, prompts] + pos_embed`.
+
+    It has no forward pass of its own: `MmaDfer` drives the layers of two encoders side by side.
+    Prompts are added to the sequence at its end and are renewed once a stage (paper, section 3.2).
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int],
+        channels: int,
+        patch: tuple[int, int],
+        stride: tuple[int, int],
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_dim: int,
+        prompts: int,
+        stages: int,
+        drop_path_rate: float,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.dtype = dtype
+        rows, columns = grid_size(shape, patch, stride)
+        patches, all_prompts = rows * columns, prompts * stages
+        self.cls_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
+        # The patches' positions come from the pre-trained file; the prompts' start as N(0, 1).
+        self.pos_embed = nnx.Param(
+            jnp.concatenate(
+                [
+                    0.02 * rngs.params.normal((1, 1 + patches, width)),
+                    rngs.params.normal((1, all_prompts, width)),
+                ],
+                axis=1,
+            )
+        )
+        prompt_scale = width**-0.5
+        self.prompts = nnx.Param(prompt_scale * rngs.params.normal((all_prompts, width)))
+        self.progressive_prompts = nnx.List(
+            nnx.Param(prompt_scale * rngs.params.normal((prompts, width))) for _ in range(stages)
+        )
+        self.patch_embed = PatchEmbed(channels, width, patch, stride, dtype=dtype, rngs=rngs)
+        rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
+        self.blocks = nnx.List(
+            Block(width, heads, mlp_dim, rate, dtype=dtype, rngs=rngs) for rate in rates
+        )
+        self.norm = layer_norm(width, ENCODER_NORM_EPS, dtype=dtype, rngs=rngs)
+
+    def embed(self, pictures: jax.Array) -> jax.Array:
+        """Turns pictures [n, H, W, C] into the first layer's tokens [n, 1 + N + P*G, D]."""
+        n = pictures.shape[0]
+        patches = self.patch_embed(pictures)
+        cls = jnp.broadcast_to(self.cls_token[...], (n, 1, patches.shape[-1]))
+        prompts = jnp.broadcast_to(self.prompts[...], (n, *self.prompts.shape))
+        tokens = jnp.concatenate(
+            [cls.astype(self.dtype), patches, prompts.astype(self.dtype)], axis=1
+        )
+        return tokens + self.pos_embed[...].astype(self.dtype)
+
+    def add_stage_prompts(self, tokens: jax.Array, stage: int) -> jax.Array:
+        """Adds the progressive prompts of `stage` to that stage's prompt tokens."""
+        stages, (prompts, _) = len(self.progressive_prompts), self.progressive_prompts[stage].shape
+        first = tokens.shape[1] - (stages - stage) * prompts
+        new = self.progressive_prompts[stage][...].astype(tokens.dtype)
+        return tokens.at[:, first : first + prompts].add(new)

@@ -1,0 +1,99 @@
+"""The device mesh and where every array lies on it."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mmadfer_jax.errors import UserError
+
+AXES = ("data", "fsdp", "tensor")
+
+# A rule is (pattern of parameter paths, one mesh axis or None for each leading dimension).
+ShardingRules = Sequence[tuple[str, Sequence[str | None]]]
+
+
+def make_mesh(
+    data: int = -1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """Arranges the devices as `data x fsdp x tensor`.
+
+    Args:
+      data: size of the axis that splits clips; -1 takes what the other two leave.
+      fsdp: size of the axis that splits clips and stored parameters.
+      tensor: size of the axis that splits layers.
+      devices: all of `jax.devices()` unless given.
+
+    Raises:
+      UserError: where the product is not the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    count = len(devices)
+    if data == -1 and fsdp > 0 and tensor > 0:
+        data = count // (fsdp * tensor)
+    if min(data, fsdp, tensor) < 1 or data * fsdp * tensor != count:
+        raise UserError(
+            f"a mesh of data={data} x fsdp={fsdp} x tensor={tensor} does not fit {count} "
+            "device(s); their product must be that number (data=-1 takes what is left)"
+        )
+    shape = (data, fsdp, tensor)
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Clips are split over both the data and the fsdp axis."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def param_shardings(
+    mesh: Mesh, shapes: Mapping[str, jax.ShapeDtypeStruct], rules: ShardingRules
+) -> dict[str, NamedSharding]:
+    """The sharding of every parameter by the first rule whose pattern fully matches its path.
+
+    Raises:
+      UserError: where a parameter matches no rule or its shape does not divide.
+    """
+    shardings = {}
+    for path, shape in shapes.items():
+        spec = next((spec for pattern, spec in rules if re.fullmatch(pattern, path)), None)
+        if spec is None:
+            raise UserError(f"no rule of config.sharding speaks of parameter {path}")
+        for size, axis in zip(shape.shape, spec, strict=False):
+            if axis is not None and size % mesh.shape[axis]:
+                raise UserError(
+                    f"config.sharding splits {path} {shape.shape} over {axis!r} of size "
+                    f"{mesh.shape[axis]}, which does not divide {size}"
+                )
+        shardings[path] = NamedSharding(mesh, PartitionSpec(*spec))
+    return shardings
+
+
+def place(
+    arrays: Mapping[str, np.ndarray], shardings: Mapping[str, NamedSharding]
+) -> dict[str, jax.Array]:
+    """Puts host arrays, the same in every process, onto the mesh."""
+    return {
+        path: jax.make_array_from_callback(
+            np.shape(array), shardings[path], lambda index, array=array: np.asarray(array)[index]
+        )
+        for path, array in arrays.items()
+    }
+
+
+def state_shardings(tree: object, mesh: Mesh, params: Mapping[str, NamedSharding]) -> object:
+    """Shardings of a state tree: a leaf under a parameter's path lies as that parameter does."""
+
+    def sharding(path: Iterable, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        name = next((k.key for k in reversed(tuple(path)) if hasattr(k, "key")), None)
+        if name in params and leaf.ndim:
+            return params[name]
+        return replicated(mesh)
+
+    return jax.tree_util.tree_map_with_path(sharding, tree)
