@@ -17,6 +17,9 @@ from mmadfer_jax.models.fusion import FusionBottleneck, linear
 from mmadfer_jax.models.temporal import TemporalTransformer
 from mmadfer_jax.models.vit import Encoder
 
+# What `ModelConfig.audio_encoder` may be, and the stride of its patches.
+AUDIO_STRIDE = {"audiomae": 16, "ast": 10}
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -25,6 +28,10 @@ class ModelConfig:
     `prompts` is the number of prompt tokens a stage and `stages` the number of stages, so each
     encoder's sequence ends in `prompts * stages` prompt tokens. `dtype` is the compute type;
     parameters are float32 unless stored otherwise.
+
+    Shapes, patches and strides of the spectrogram are (time, frequency). `audio_encoder` "ast" has
+    two special tokens, frequency-major patches and, unless `audio_stride` says otherwise, a stride
+    of 10. The model itself normalises frames in [0, 1] as `(frames - image_mean) / image_std`.
     """
 
     num_classes: int = 7
@@ -32,9 +39,14 @@ class ModelConfig:
     image_size: int = 224
     image_patch: int = 16
     image_stride: int = 16
+    image_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    image_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    image_norm_eps: float = 1e-6
+    audio_encoder: str = "audiomae"
     spectrogram_shape: tuple[int, int] = (512, 128)
     audio_patch: tuple[int, int] = (16, 16)
-    audio_stride: tuple[int, int] = (16, 16)
+    audio_stride: tuple[int, int] | None = None  # of `audio_encoder`: 16 or, for AST, 10
+    audio_norm_eps: float = 1e-6
     width: int = 768
     depth: int = 12
     heads: int = 12
@@ -51,15 +63,15 @@ class ModelConfig:
     dtype: str = "float32"
 
     def __post_init__(self):
-        sizes = {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)
-            if f.name not in ("drop_path", "dtype")
-        }
-        for name, value in sizes.items():
-            values = value if isinstance(value, tuple) else (value,)
-            if any(not isinstance(v, int) or v < 1 for v in values):
-                raise UserError(f"model.{name} is {value!r}; expected whole numbers above 0")
+        if self.audio_encoder not in AUDIO_STRIDE:
+            raise UserError(
+                f"model.audio_encoder is {self.audio_encoder!r}; expected one of "
+                f"{sorted(AUDIO_STRIDE)}"
+            )
+        if self.audio_stride is None:
+            stride = AUDIO_STRIDE[self.audio_encoder]
+            object.__setattr__(self, "audio_stride", (stride, stride))
+        self._check_numbers()
         if self.width % self.heads:
             raise UserError(f"model.width {self.width} is not a multiple of heads {self.heads}")
         if self.depth % self.stages:
@@ -80,6 +92,27 @@ class ModelConfig:
         if self.dtype not in ("float32", "bfloat16"):
             raise UserError(f"model.dtype is {self.dtype!r}; expected 'float32' or 'bfloat16'")
 
+    def _check_numbers(self) -> None:
+        for field in dataclasses.fields(self):
+            name, value, default = field.name, getattr(self, field.name), field.default
+            if isinstance(default, str):
+                continue
+            values = value if isinstance(value, tuple) else (value,)
+            expected = len(default) if isinstance(default, tuple) else 1
+            if name == "audio_stride":
+                expected = 2
+            if len(values) != expected:
+                raise UserError(f"model.{name} is {value!r}; expected {expected} number(s)")
+            if _holds_float(default):
+                if any(not isinstance(v, int | float) for v in values):
+                    raise UserError(f"model.{name} is {value!r}; expected numbers")
+            elif any(not isinstance(v, int) or v < 1 for v in values):
+                raise UserError(f"model.{name} is {value!r}; expected whole numbers above 0")
+        for name in ("image_std", "image_norm_eps", "audio_norm_eps"):
+            value = getattr(self, name)
+            if min(value if isinstance(value, tuple) else (value,)) <= 0:
+                raise UserError(f"model.{name} is {value!r}; expected numbers above 0")
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """Builds it from `config.model`; an unknown name is a `UserError`."""
@@ -87,6 +120,10 @@ class ModelConfig:
         if unknown := sorted(set(values) - known):
             raise UserError(f"unknown model settings {unknown}; known are {sorted(known)}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _holds_float(default: object) -> bool:
+    return isinstance(default[0] if isinstance(default, tuple) else default, float)
 
 
 class MmaDfer(nnx.Module):
@@ -111,6 +148,7 @@ class MmaDfer(nnx.Module):
             channels=3,
             patch=(config.image_patch, config.image_patch),
             stride=(config.image_stride, config.image_stride),
+            norm_eps=config.image_norm_eps,
             **shared,
         )
         self.audio_encoder = Encoder(
@@ -118,6 +156,9 @@ class MmaDfer(nnx.Module):
             channels=1,
             patch=config.audio_patch,
             stride=config.audio_stride,
+            norm_eps=config.audio_norm_eps,
+            distilled=config.audio_encoder == "ast",
+            transposed=config.audio_encoder == "ast",
             **shared,
         )
         self.fusion = nnx.List(
@@ -152,7 +193,8 @@ class MmaDfer(nnx.Module):
           spectrogram: [B, 512, 128] (time, mel), normalised.
           key: PRNG key of the drop paths (training); None is evaluation, which is deterministic.
           on_layer: called as `on_layer(i, image_tokens, audio_tokens)` after each layer, and once
-            more with i = depth for the two CLS tokens after the final norms; for inspection.
+            more with i = depth for the two CLS tokens after the final norms (AST: the mean of
+            both special tokens); for inspection.
 
         Returns:
           Logits [B, K] in float32.
@@ -171,6 +213,8 @@ class MmaDfer(nnx.Module):
                 f"expected {(batch, *config.spectrogram_shape)}"
             )
         dtype = jnp.dtype(config.dtype)
+        if any(config.image_mean) or config.image_std != (1.0, 1.0, 1.0):
+            frames = (frames - jnp.array(config.image_mean)) / jnp.array(config.image_std)
         image = self.image_encoder.embed(frames.reshape(-1, *frames.shape[2:]).astype(dtype))
         audio = self.audio_encoder.embed(spectrogram[..., None].astype(dtype))
         layers_per_stage = config.depth // config.stages
@@ -184,8 +228,8 @@ class MmaDfer(nnx.Module):
                 audio = self.audio_encoder.add_stage_prompts(audio, i // layers_per_stage)
             if on_layer is not None:
                 on_layer(i, image, audio)
-        image = self.image_encoder.norm(image[:, :1])  # [B*T, 1, D]
-        audio = self.audio_encoder.norm(audio[:, :1])  # [B, 1, D]
+        image = self.image_encoder.feature(image)  # [B*T, 1, D]
+        audio = self.audio_encoder.feature(audio)  # [B, 1, D]
         if on_layer is not None:
             on_layer(config.depth, image, audio)
         features = image.reshape(batch, config.num_frames, -1) + audio

@@ -35,20 +35,15 @@ def abstract_params(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def init_params(config: ModelConfig, seed: int) -> Params:
-    """Fresh parameters: MODEL initial values for what trains, MAE's for the encoders.
+    """Fresh parameters: the paper's initial values for what trains, MAE's for the encoders.
 
     Args:
       config: the model's sizes.
       seed: the same seed gives the same parameters on every machine.
     """
-
-    @jax.jit
-    def init(seed: jax.Array) -> Params:
-        model = MmaDfer(config, rngs=nnx.Rngs(seed))
-        state = nnx.state(model, nnx.Param)
-        return {".".join(map(str, path)): p[...] for path, p in nnx.to_flat_state(state)}
-
-    return init(seed)
+    # Not jitted: one program of some 500 draws takes a minute to compile, most draws are alike.
+    state = nnx.state(MmaDfer(config, rngs=nnx.Rngs(seed)), nnx.Param)
+    return {".".join(map(str, path)): p[...] for path, p in nnx.to_flat_state(state)}
 
 
 def bind(config: ModelConfig, params: Params) -> MmaDfer:

@@ -5,8 +5,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-ENCODER_NORM_EPS = 1e-6
-
 # Encoder weights are normally replaced by pre-trained ones; from scratch they start as MAE's do.
 _encoder_linear = {
     "kernel_init": nnx.initializers.xavier_uniform(),
@@ -112,14 +110,15 @@ class Block(nnx.Module):
         heads: int,
         mlp_dim: int,
         drop_path_rate: float,
+        norm_eps: float,
         *,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         self.drop_path_rate = drop_path_rate
-        self.norm1 = layer_norm(width, ENCODER_NORM_EPS, dtype=dtype, rngs=rngs)
+        self.norm1 = layer_norm(width, norm_eps, dtype=dtype, rngs=rngs)
         self.attn = Attention(width, heads, dtype=dtype, rngs=rngs)
-        self.norm2 = layer_norm(width, ENCODER_NORM_EPS, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(width, norm_eps, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(width, mlp_dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
@@ -134,6 +133,10 @@ class Encoder(nnx.Module):
 
     It has no forward pass of its own: `MmaDfer` drives the layers of two encoders side by side.
     Prompts are added to the sequence at its end and are renewed once a stage (paper, section 3.2).
+
+    AST (Gong et al., 2021) differs in two things: with `distilled` a second special token follows
+    the CLS token and the feature is the mean of both; with `transposed` a picture's second axis
+    becomes its rows, so that a (time, frequency) spectrogram gives frequency-major patches.
     """
 
     def __init__(
@@ -150,18 +153,25 @@ class Encoder(nnx.Module):
         prompts: int,
         stages: int,
         drop_path_rate: float,
+        norm_eps: float,
+        distilled: bool = False,
+        transposed: bool = False,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         self.dtype = dtype
+        self.transposed = transposed
+        self.specials = 2 if distilled else 1
         rows, columns = grid_size(shape, patch, stride)
         patches, all_prompts = rows * columns, prompts * stages
         self.cls_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
+        if distilled:
+            self.dist_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
         # The patches' positions come from the pre-trained file; the prompts' start as N(0, 1).
         self.pos_embed = nnx.Param(
             jnp.concatenate(
                 [
-                    0.02 * rngs.params.normal((1, 1 + patches, width)),
+                    0.02 * rngs.params.normal((1, self.specials + patches, width)),
                     rngs.params.normal((1, all_prompts, width)),
                 ],
                 axis=1,
@@ -172,23 +182,41 @@ class Encoder(nnx.Module):
         self.progressive_prompts = nnx.List(
             nnx.Param(prompt_scale * rngs.params.normal((prompts, width))) for _ in range(stages)
         )
+        if transposed:
+            patch, stride = patch[::-1], stride[::-1]
         self.patch_embed = PatchEmbed(channels, width, patch, stride, dtype=dtype, rngs=rngs)
         rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
         self.blocks = nnx.List(
-            Block(width, heads, mlp_dim, rate, dtype=dtype, rngs=rngs) for rate in rates
+            Block(width, heads, mlp_dim, rate, norm_eps, dtype=dtype, rngs=rngs) for rate in rates
         )
-        self.norm = layer_norm(width, ENCODER_NORM_EPS, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(width, norm_eps, dtype=dtype, rngs=rngs)
 
     def embed(self, pictures: jax.Array) -> jax.Array:
-        """Turns pictures [n, H, W, C] into the first layer's tokens [n, 1 + N + P*G, D]."""
-        n = pictures.shape[0]
-        patches = self.patch_embed(pictures)
-        cls = jnp.broadcast_to(self.cls_token[...], (n, 1, patches.shape[-1]))
-        prompts = jnp.broadcast_to(self.prompts[...], (n, *self.prompts.shape))
-        tokens = jnp.concatenate(
-            [cls.astype(self.dtype), patches, prompts.astype(self.dtype)], axis=1
+        """Turns pictures [n, H, W, C] into the first layer's tokens [n, 1 + N + P*G, D].
+
+        With `distilled` there are 2 + N + P*G.
+        """
+        if self.transposed:
+            pictures = pictures.swapaxes(1, 2)
+        n, patches = pictures.shape[0], self.patch_embed(pictures)
+        specials = [self.cls_token[...]] + ([self.dist_token[...]] if self.specials > 1 else [])
+        before, after = jnp.concatenate(specials, axis=1), self.prompts[...][None]
+        before, after = (
+            jnp.broadcast_to(x, (n, *x.shape[1:])).astype(self.dtype) for x in (before, after)
         )
+        tokens = jnp.concatenate([before, patches, after], axis=1)
         return tokens + self.pos_embed[...].astype(self.dtype)
+
+    def feature(self, tokens: jax.Array) -> jax.Array:
+        """The normed special token of the last layer's tokens, [n, N, D] -> [n, 1, D].
+
+        With `distilled` it is the mean of both.
+        """
+        specials = self.norm(tokens[:, : self.specials])
+        if self.specials == 1:
+            return specials
+        mean = jnp.mean(specials, axis=1, keepdims=True, dtype=jnp.float32)
+        return mean.astype(tokens.dtype)
 
     def add_stage_prompts(self, tokens: jax.Array, stage: int) -> jax.Array:
         """Adds the progressive prompts of `stage` to that stage's prompt tokens."""

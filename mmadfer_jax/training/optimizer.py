@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import optax
-from rich.table import Table
 
 from mmadfer_jax.errors import UserError
 
@@ -33,6 +32,12 @@ def assign(paths: Iterable[str], rules: Sequence[tuple[str, str]]) -> dict[str, 
             raise UserError(
                 f"config.freeze says {label!r} for {pattern!r}; expected 'frozen' or 'trained'"
             )
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(
+                f"config.freeze: {pattern!r} is not a regular expression: {error}"
+            ) from None
     labels, matched = {}, set()
     for path in paths:
         rule = next((r for r in rules if re.fullmatch(r[0], path)), None)
@@ -59,35 +64,6 @@ def split(params: Mapping[str, jax.Array], labels: Mapping[str, str]) -> tuple[d
 def count(params: Mapping[str, jax.Array | jax.ShapeDtypeStruct]) -> int:
     """Number of values in all arrays together."""
     return sum(math.prod(p.shape) for p in params.values())
-
-
-def freeze_table(
-    shapes: Mapping[str, jax.ShapeDtypeStruct], labels: Mapping[str, str], stored: Mapping[str, str]
-) -> Table:
-    """The table printed at start: a line for parameters that differ in their index alone.
-
-    Args:
-      shapes: path -> shape.
-      labels: path -> "frozen" | "trained".
-      stored: label -> dtype in which such parameters are held.
-    """
-    groups: dict[tuple, list[str]] = {}
-    for path, shape in shapes.items():
-        name = re.sub(r"\.\d+(?=\.|$)", ".*", path)
-        groups.setdefault((name, shape.shape, labels[path]), []).append(path)
-    trained, _ = split(shapes, labels)
-    table = Table(
-        title=f"{count(trained):,} of {count(shapes):,} parameters are trained",
-        title_justify="left",
-    )
-    for heading in ("parameter", "shape", "tensors", "values", "stored as", ""):
-        table.add_column(heading, justify="right" if heading in ("tensors", "values") else "left")
-    for (name, shape, label), paths in groups.items():
-        style = "dim" if label == FROZEN else ""
-        values = f"{len(paths) * math.prod(shape):,}"
-        cells = (name, "x".join(map(str, shape)), str(len(paths)), values, stored[label], label)
-        table.add_row(*cells, style=style)
-    return table
 
 
 def epoch_cosine(

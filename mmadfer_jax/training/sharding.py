@@ -65,6 +65,11 @@ def param_shardings(
         spec = next((spec for pattern, spec in rules if re.fullmatch(pattern, path)), None)
         if spec is None:
             raise UserError(f"no rule of config.sharding speaks of parameter {path}")
+        if unknown := [axis for axis in spec if axis not in (None, *AXES)]:
+            raise UserError(
+                f"config.sharding splits {path} over {unknown}; the mesh has the axes "
+                + ", ".join(AXES)
+            )
         for size, axis in zip(shape.shape, spec, strict=False):
             if axis is not None and size % mesh.shape[axis]:
                 raise UserError(

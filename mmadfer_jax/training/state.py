@@ -74,18 +74,18 @@ def make_eval_step(
     config: ModelConfig,
     prepare: Callable[[jax.Array], jax.Array],
     count: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
-) -> Callable[[Params, Batch], jax.Array]:
-    """Builds `step(params, batch) -> confusion matrix [K, K]` of a batch's unmasked clips.
+) -> Callable[[jax.Array, Params, Batch], jax.Array]:
+    """Builds `step(matrix, params, batch) -> matrix`, which adds a batch to a confusion matrix.
 
     Args:
       config: the model's sizes.
       prepare: `prepare(frames uint8) -> float32 [B, T, S, S, 3]`, without randomness.
-      count: `count(logits, labels, mask) -> int32 [K, K]`.
+      count: `count(logits, labels, mask) -> int32 [K, K]`, of the unmasked clips.
     """
     apply = apply_fn(config)
 
-    def step(params: Params, batch: Batch) -> jax.Array:
+    def step(matrix: jax.Array, params: Params, batch: Batch) -> jax.Array:
         logits = apply(params, prepare(batch["frames"]), batch["spectrogram"])
-        return count(logits, batch["label"], batch["mask"])
+        return matrix + count(logits, batch["label"], batch["mask"])
 
     return step

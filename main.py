@@ -1,0 +1,45 @@
+"""Trains or evaluates: `python main.py --config=FILE --workdir=DIR [--mode=evaluate]`."""
+
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from mmadfer_jax.errors import UserError, exit_on_user_error
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file of configs/.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, events and the report go.")
+_MODE = flags.DEFINE_enum("mode", "train", ("train", "evaluate"), "What to do.")
+flags.mark_flags_as_required(("config", "workdir"))
+
+
+@exit_on_user_error
+def main(argv: list[str]) -> None:
+    """Runs the mode; the imports that take seconds come after the flags have been checked."""
+    if len(argv) > 1:
+        raise UserError(f"unexpected arguments {argv[1:]}; flags are --config, --workdir, --mode")
+    from pathlib import Path
+
+    from mmadfer_jax.evaluate import evaluate
+    from mmadfer_jax.evaluation.report import summary
+    from mmadfer_jax.train import train
+
+    run = train if _MODE.value == "train" else evaluate
+    results = run(_CONFIG.value, Path(_WORKDIR.value))
+    if results:
+        print(summary(results))
+        print(f"report: {Path(_WORKDIR.value) / 'report'}")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a config that cannot be had is one line, not a traceback."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(f"error: {error}")
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        sys.exit(f"error: --config: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

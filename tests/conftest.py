@@ -1,0 +1,93 @@
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+# Four devices on the CPU, so that sharded and unsharded runs can be compared.
+jax.config.update("jax_num_cpu_devices", 4)
+
+from configs import default
+from mmadfer_jax.data.clip import PrepareSettings
+from mmadfer_jax.data.frames import encode_jpeg
+from mmadfer_jax.data.records import DatasetInfo, Record, ShardWriter
+from mmadfer_jax.models.mma_dfer import ModelConfig
+
+SMALL = ModelConfig(
+    num_classes=3,
+    num_frames=4,
+    image_size=32,
+    image_patch=16,
+    image_stride=16,
+    spectrogram_shape=(64, 128),
+    audio_patch=(16, 32),
+    audio_stride=(16, 32),
+    width=24,
+    depth=2,
+    heads=3,
+    mlp_dim=48,
+    prompts=2,
+    stages=2,
+    bottleneck=8,
+    temporal_width=16,
+    temporal_depth=2,
+    temporal_heads=2,
+    temporal_head_dim=8,
+    temporal_mlp_dim=32,
+    drop_path=0.1,
+)
+
+
+@pytest.fixture
+def small_model() -> ModelConfig:
+    return SMALL
+
+
+def _record(split: str, number: int, classes: int) -> Record:
+    rng = np.random.default_rng([ord(split[-1]), number])
+    label = number % classes
+    frames = rng.integers(0, 100, (5 + number % 3, 32, 32, 3), np.uint8)
+    frames[:, :, :, label] += 120  # so that there is something to learn
+    spectrogram = rng.standard_normal((60, 128)).astype(np.float16) if number % 4 else None
+    return Record(
+        id=f"{split}_{number}",
+        label=label,
+        frames=[encode_jpeg(frame, 95) for frame in frames],
+        spectrogram=spectrogram,
+        sample_rate=0 if spectrogram is None else 16000,
+        num_frames=len(frames),
+        source=f"{number}.mp4",
+    )
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """22 training clips and 7 test clips of three classes, two shards a split."""
+    directory = tmp_path_factory.mktemp("small_dataset")
+    counts = {"train": 22, "test": 7}
+    for split, count in counts.items():
+        for shard in range(2):
+            with ShardWriter(directory, split, shard, 2, "small") as writer:
+                for number in range(shard, count, 2):
+                    writer.write(_record(split, number, 3))
+    DatasetInfo(
+        name="small",
+        classes=("red", "green", "blue"),
+        splits=counts,
+        image_size=32,
+        preparation=PrepareSettings(image_size=32).to_dict(),
+    ).save(directory)
+    return directory
+
+
+@pytest.fixture
+def small_config(small_dataset: Path):
+    """Two epochs of two steps on `small_dataset`, a third of the encoders frozen."""
+    config = default.get_config()
+    config.model.update(dataclasses.asdict(SMALL))
+    config.data.dir = str(small_dataset)
+    config.train.update({"batch_size": 8, "epochs": 2, "learning_rate": 1e-3})
+    config.eval.batch_size = 4
+    config.log_every_steps = 1
+    return config
