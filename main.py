@@ -20,10 +20,13 @@ def main(argv: list[str]) -> None:
         raise UserError(f"unexpected arguments {argv[1:]}; flags are --config, --workdir, --mode")
     from pathlib import Path
 
+    from absl import logging
+
     from mmadfer_jax.evaluate import evaluate
     from mmadfer_jax.evaluation.report import summary
     from mmadfer_jax.train import train
 
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it touches
     run = train if _MODE.value == "train" else evaluate
     results = run(_CONFIG.value, Path(_WORKDIR.value))
     if results:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from mmadfer_jax.data.pipeline import batches_per_epoch, to_global, train_batches
-from mmadfer_jax.data.records import write_atomic
+from mmadfer_jax.data.tfrecord import write_atomic
 from mmadfer_jax.evaluate import read_provenance, report
 from mmadfer_jax.evaluation.metrics import uar, war
 from mmadfer_jax.models.params import Params

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmadfer_jax.data.records import write_atomic
+from mmadfer_jax.data.tfrecord import write_atomic
 from mmadfer_jax.evaluation.figures import confusion_matrix_figure, curves_figure
 from mmadfer_jax.evaluation.metrics import per_class_recall, uar, war
 

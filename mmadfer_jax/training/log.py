@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tensorboard.summary import Writer
 
-from mmadfer_jax.data.records import write_atomic
+from mmadfer_jax.data.tfrecord import write_atomic
 from mmadfer_jax.training.optimizer import FROZEN, count, split
 
 HISTORY = "metrics.jsonl"

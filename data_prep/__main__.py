@@ -1,0 +1,128 @@
+"""`python -m data_prep`: videos with labels -> a dataset of face crops and log-mels."""
+
+import argparse
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from mmadfer_jax.errors import UserError, exit_on_user_error
+
+_DATASETS = ("folder", "synthetic")  # one module of data_prep.datasets each
+_DATASET_FLAGS = ("source", "labels", "classes", "folds", "clips", "seed")
+_EPILOG = """examples:
+  python -m data_prep --dataset=folder --source=videos --labels=labels.csv --out=prepared
+  python -m data_prep --dataset=synthetic --clips=200 --out=prepared
+
+The labels file is CSV with the header `path,label` and, if wanted, `split`, `audio` and `group`.
+An interrupted run goes on when the same command is given again."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help lists the flags)\n")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value}, expected {least} or more")
+        return value
+
+    return number
+
+
+def _rate(text: str) -> int | str:
+    if text == "native":
+        return text
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither `native` nor a rate in Hz")
+    return int(text)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if len(set(names)) < len(names) or "" in names:
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name or one twice")
+    return names
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m data_prep",
+        description=__doc__.split(": ")[1],
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--dataset", choices=_DATASETS, required=True, help="where the clips come from")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the prepared dataset")
+    add("--image_size", type=_at_least(16), default=224, metavar="S", help="frame side (224)")
+    add("--sample_rate", type=_rate, default="native", metavar="HZ", help="native, or 16000, ...")
+    add("--faces", choices=("mtcnn", "none"), default="mtcnn", help="none: videos are face crops")
+    add("--detect_every", type=_at_least(1), default=1, metavar="N", help="look in every Nth frame")
+    add("--shards", type=_at_least(1), metavar="N", help="files a split (one per 128 clips)")
+    add("--workers", type=_at_least(1), metavar="N", help="processes (one a core)")
+    add("--source", type=Path, metavar="DIR", help="folder: where the videos are")
+    add("--labels", type=Path, metavar="CSV", help="folder: labels of the videos")
+    add("--classes", type=_names, metavar="A,B,...", help="folder: class order (sorted names)")
+    add("--folds", type=_at_least(2), metavar="K", help="folder: parts without a split column (5)")
+    add("--clips", type=_at_least(1), metavar="N", help="synthetic: clips to render")
+    add("--seed", type=_at_least(0), metavar="N", help="synthetic: of the rendering")
+    return parser.parse_args(arguments)
+
+
+def _refuse_foreign(flags: argparse.Namespace, own: Sequence[str]) -> None:
+    """Refuses flags that are given and mean nothing for the dataset chosen."""
+    for name in _DATASET_FLAGS:
+        if name not in own and getattr(flags, name) is not None:
+            raise UserError(f"--{name} means nothing with --dataset={flags.dataset}")
+
+
+@exit_on_user_error
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command with these arguments, or those of the command line."""
+    flags = _parse(arguments)
+    dataset = importlib.import_module(f"data_prep.datasets.{flags.dataset}")
+    _refuse_foreign(flags, dataset.FLAGS)
+    from data_prep import listing, plan, report, run  # after the flags, which may be wrong
+    from mmadfer_jax.data.clip import PrepareSettings
+
+    settings = PrepareSettings(
+        image_size=flags.image_size,
+        sample_rate=flags.sample_rate,
+        faces=flags.faces,
+        detect_every=flags.detect_every,
+    )
+    plan.check_out(flags.out)
+    found = dataset.from_flags(flags)
+    listing.check(found)
+    missing = [clip.missing for clip in found.clips if clip.missing]
+    print(f"{len(found.clips)} clips, classes in order: {', '.join(found.classes)}")
+    if missing:
+        print(f"not there: {len(missing)} of them, {listing.some(missing)}")
+    if empty := set(range(len(found.classes))) - {clip.label for clip in found.clips}:
+        print(f"no clip has the class {', '.join(found.classes[i] for i in sorted(empty))}")
+    with report.progress(len(found.clips), "preparing") as advance:
+        manifest = run.prepare_dataset(
+            found,
+            flags.out,
+            settings,
+            shards=flags.shards,
+            workers=flags.workers or os.cpu_count() or 1,
+            advance=advance,
+        )
+    report.summary(found, manifest)
+    print(f"prepared in {flags.out}")
+
+
+if __name__ == "__main__":
+    main()

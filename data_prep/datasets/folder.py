@@ -1,0 +1,226 @@
+"""Any folder of videos with a CSV file of labels."""
+
+import argparse
+import csv
+import dataclasses
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from data_prep.listing import Clip, Listing, assign_folds, some
+from mmadfer_jax.errors import UserError
+
+FLAGS = ("source", "labels", "classes", "folds")
+DEFAULT_FOLDS = 5
+# The usual ones; any file may be named with its extension.
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".flv", ".m4v", ".mpg", ".wmv", ".3gp")
+COLUMNS = ("path", "label", "split", "audio", "group")
+
+
+def from_flags(flags: argparse.Namespace) -> Listing:
+    """The clips that the command line asks for.
+
+    Raises:
+        UserError: A flag is missing, or what it names cannot be used.
+    """
+    for name in ("source", "labels"):
+        if getattr(flags, name) is None:
+            raise UserError(f"--dataset=folder needs --{name}")
+    return list_clips(flags.source, flags.labels, flags.classes, flags.folds)
+
+
+def list_clips(
+    source: Path,
+    labels: Path,
+    classes: Sequence[str] | None = None,
+    folds: int | None = None,
+    name: str = "folder",
+) -> Listing:
+    """Reads the CSV file and finds the videos.
+
+    Args:
+        source: Folder that paths are relative to.
+        labels: CSV file, UTF-8, with a header: `path`, `label` (a class name, or its index from 0
+            where `classes` are given), and if wanted `split`, `audio` (a sound file), `group`
+            (whose clips no two folds share). A path may lack its extension.
+        classes: Names in the order of the labels; sorted names of the file if None.
+        folds: Number of parts to make where there is no `split` column, 5 if None.
+        name: Of the dataset.
+
+    Raises:
+        UserError: The file or a line of it cannot be used.
+    """
+    if not source.is_dir():
+        raise UserError(f"--source={source}: no such folder")
+    rows = _read_rows(labels)
+    if not classes:
+        classes = sorted({row.label for row in rows}, key=_by_number_then_name)
+    if len(classes) < 2:
+        raise UserError(f"{labels}: only one class, {classes[0]!r}; at least two are needed")
+    indices = {row.path: _class_index(row, classes, labels) for row in rows}
+    names = {row.path: _clip_name(row.path) for row in rows}
+    if any(row.split for row in rows):
+        if folds:
+            raise UserError(f"--folds={folds} has no use, {labels} has a split column")
+        splits = {row.path: _split_name(row, labels) for row in rows}
+    else:
+        parts = assign_folds(
+            {names[path]: index for path, index in indices.items()},
+            {names[row.path]: row.group for row in rows if row.group},
+            folds or DEFAULT_FOLDS,
+        )
+        splits = {path: parts[name] for path, name in names.items()}
+    finder = _Finder(source)
+    clips = []
+    for row in rows:
+        video, sound = finder.find(row.path), finder.find(row.audio) if row.audio else None
+        missing = row.path if video is None else row.audio if row.audio and sound is None else None
+        clips.append(
+            Clip(
+                id=names[row.path],
+                path=video or source / row.path,
+                label=indices[row.path],
+                split=splits[row.path],
+                source=row.path if video is None else _relative(video, source),
+                audio_path=sound,
+                missing=missing and f"{missing}: no such file in {source}",
+            )
+        )
+    return Listing(name, tuple(classes), clips)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A line of the CSV file."""
+
+    line: int
+    path: str
+    label: str
+    split: str = ""
+    audio: str = ""
+    group: str = ""
+
+
+def _read_rows(labels: Path) -> list[_Row]:
+    try:
+        # Spreadsheets put a byte order mark in front.
+        with labels.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            header = [column.strip().lower() for column in next(reader, [])]
+            unknown = [column for column in header if column not in COLUMNS]
+            if not {"path", "label"} <= set(header) or unknown or len(set(header)) < len(header):
+                raise UserError(
+                    f"{labels}: the header is {','.join(header)!r}, expected `path,label` and, if "
+                    "wanted, `split`, `audio`, `group`, separated by commas"
+                )
+            rows: list[_Row] = []
+            seen: dict[str, int] = {}
+            for fields in reader:
+                if not any(field.strip() for field in fields):
+                    continue
+                rows.append(_row(labels, reader.line_num, header, fields))
+                first = seen.setdefault(rows[-1].path, reader.line_num)
+                if first != reader.line_num:
+                    raise UserError(
+                        f"{labels}: {rows[-1].path!r} stands in line {first} and in line "
+                        f"{reader.line_num}"
+                    )
+    except FileNotFoundError:
+        raise UserError(f"--labels={labels}: no such file") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"--labels={labels}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{labels}: not a CSV file in UTF-8 ({error})") from error
+    if not rows:
+        raise UserError(f"{labels}: a header and no clips")
+    if any(row.split for row in rows) and (bare := [row for row in rows if not row.split]):
+        raise UserError(f"{labels}: line {bare[0].line} has no split, others have")
+    return rows
+
+
+def _row(labels: Path, line: int, header: list[str], fields: list[str]) -> _Row:
+    if len(fields) != len(header):
+        raise UserError(
+            f"{labels}: line {line} has {len(fields)} fields, the header {len(header)} "
+            "(quote paths that hold a comma)"
+        )
+    values = {key: value.strip() for key, value in zip(header, fields, strict=True)}
+    for key in ("path", "label"):
+        if not values[key]:
+            raise UserError(f"{labels}: line {line} has no {key}")
+    for key in ("path", "audio"):
+        if values.get(key):
+            values[key] = str(PurePosixPath(values[key].replace("\\", "/")))
+    return _Row(line, **values)
+
+
+def _class_index(row: _Row, classes: Sequence[str], labels: Path) -> int:
+    if row.label in classes:
+        return classes.index(row.label)
+    if re.fullmatch(r"\d+", row.label) and int(row.label) < len(classes):
+        return int(row.label)
+    hint = " (numbers count from 0)" if row.label.isdigit() else ""
+    raise UserError(
+        f"{labels}: line {row.line} has label {row.label!r}, not one of the {len(classes)} "
+        f"classes {', '.join(classes)}{hint}"
+    )
+
+
+def _by_number_then_name(label: str) -> tuple[int, int, str]:
+    return (0, int(label), label) if re.fullmatch(r"\d+", label) else (1, 0, label)
+
+
+def _split_name(row: _Row, labels: Path) -> str:
+    if not re.fullmatch(r"[A-Za-z]\w*", row.split, re.ASCII) or row.split == "all":
+        raise UserError(
+            f"{labels}: line {row.line} has split {row.split!r}; use letters, digits and "
+            "underscores, beginning with a letter, and not `all`"
+        )
+    return row.split
+
+
+def _clip_name(path: str) -> str:
+    return path[: -len(suffix)] if (suffix := _video_suffix(path)) else path
+
+
+def _video_suffix(path: str) -> str:
+    suffix = PurePosixPath(path).suffix
+    return suffix if suffix.lower() in VIDEO_SUFFIXES else ""
+
+
+def _relative(path: Path, source: Path) -> str:
+    return path.relative_to(source).as_posix() if path.is_relative_to(source) else str(path)
+
+
+class _Finder:
+    """Finds files by a path that may lack the extension or spell accents the other way."""
+
+    def __init__(self, source: Path):
+        self._source = source
+        self._folders: dict[Path, dict[str, list[Path]]] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The file, or None; a bare name must fit one video only."""
+        path = self._source / name
+        if path.is_file():
+            return path
+        if path.parent not in self._folders:
+            self._folders[path.parent] = self._list(path.parent)
+        found = self._folders[path.parent].get(unicodedata.normalize("NFC", path.name), [])
+        if len(found) > 1:
+            raise UserError(
+                f"{name!r} fits {len(found)} files, {some(file.name for file in found)}: give the "
+                "extension"
+            )
+        return found[0] if found else None
+
+    @staticmethod
+    def _list(folder: Path) -> dict[str, list[Path]]:
+        files: dict[str, list[Path]] = {}
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            # macOS stores names decomposed, and lists written elsewhere are composed.
+            files.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
+            if _video_suffix(path.name):
+                files.setdefault(unicodedata.normalize("NFC", path.stem), []).append(path)
+        return files

@@ -1,0 +1,146 @@
+"""What is to be prepared: clips with labels and splits, whatever dataset they come from."""
+
+import dataclasses
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mmadfer_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """One clip to prepare.
+
+    Attributes:
+        id: Its name, unique in the dataset.
+        path: The video.
+        label: Index into the classes.
+        split: Such as `part1`.
+        source: Where it came from, for the record: a path inside the source folder.
+        audio_path: Where the sound is if not in the video.
+        missing: What is missing, for a clip that is listed but not there.
+    """
+
+    id: str
+    path: Path
+    label: int
+    split: str
+    source: str
+    audio_path: Path | None = None
+    missing: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """A dataset's clips.
+
+    Attributes:
+        name: Of the dataset; shards are called by it.
+        classes: Names in the order of the labels.
+        clips: In the order of the dataset's own list.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    clips: Sequence[Clip]
+
+    @property
+    def splits(self) -> dict[str, list[Clip]]:
+        """The clips of each split, splits in the order of their names."""
+        splits: dict[str, list[Clip]] = {clip.split: [] for clip in self.clips}
+        for clip in self.clips:
+            splits[clip.split].append(clip)
+        return dict(sorted(splits.items()))
+
+
+def check(listing: Listing) -> None:
+    """Finds what would spoil a dataset before any clip is touched.
+
+    Raises:
+        UserError: No clips, none of them there, or two with one name.
+    """
+    if not listing.clips:
+        raise UserError(f"dataset {listing.name!r} lists no clips")
+    twice = [name for name, n in Counter(clip.id for clip in listing.clips).items() if n > 1]
+    if twice:
+        raise UserError(
+            f"{len(twice)} clip names stand more than once: {some(twice)} (names are paths without "
+            "extension); list each clip once, rename files that differ in the extension only"
+        )
+    missing = [clip for clip in listing.clips if clip.missing]
+    if len(missing) == len(listing.clips):
+        raise UserError(
+            f"none of the {len(missing)} clips listed is there: {some(c.missing for c in missing)}"
+        )
+    for split, clips in listing.splits.items():
+        if all(clip.missing for clip in clips):
+            raise UserError(
+                f"split {split!r} would be empty, none of its {len(clips)} clips is there: "
+                f"{some(clip.missing for clip in clips)}"
+            )
+
+
+def some(names, count: int = 3) -> str:
+    """The first few of many, for a message."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def assign_folds(
+    labels: Mapping[str, int], groups: Mapping[str, str], folds: int
+) -> dict[str, str]:
+    """Deals clips to `part1`..`partK` so that each has its share of every class.
+
+    Clips of one group (a speaker, a film) stay together. Largest groups first, each to the part
+    where it disturbs the class shares least; ties are broken by size and by a hash of the
+    name, so the result depends on the names, labels and groups alone, not on their order.
+
+    Args:
+        labels: Class index by clip name.
+        groups: Group by clip name; a clip without one is a group of its own.
+        folds: K.
+
+    Returns:
+        Part by clip name.
+
+    Raises:
+        UserError: Fewer groups than folds.
+    """
+    members: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in labels:
+        group = groups.get(name)
+        members[("group", group) if group else ("clip", name)].append(name)
+    if len(members) < folds:
+        what = "groups" if groups else "clips"
+        raise UserError(f"{folds} folds need at least {folds} {what}, found {len(members)}")
+    totals = np.bincount(list(labels.values())).astype(np.float64)
+    weights = 1 / np.maximum(totals, 1) ** 2
+    counts = np.zeros((folds, len(totals)))
+    parts = {}
+
+    def rank(key: tuple[str, str]) -> tuple[int, int, bytes]:
+        # Class by class among equals, so that single clips end up in parts of equal size.
+        return -len(members[key]), min(labels[name] for name in members[key]), _hash(key[1])
+
+    for key in sorted(members, key=rank):
+        mine = np.bincount([labels[name] for name in members[key]], minlength=len(totals))
+        disturbance = ((2 * counts + mine) * mine * weights).sum(axis=1)
+        size = counts.sum(axis=1)
+        fold = min(range(folds), key=lambda f: (round(disturbance[f], 12), size[f], f))
+        counts[fold] += mine
+        parts.update(dict.fromkeys(members[key], f"part{fold + 1}"))
+    return parts
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def shuffled(clips: Sequence[Clip]) -> list[Clip]:
+    """A fixed shuffle, the same for the same names, so that every shard has all classes."""
+    return sorted(clips, key=lambda clip: _hash(clip.id))

@@ -1,0 +1,197 @@
+"""Prepares the clips of a listing in a pool of processes and writes the dataset."""
+
+import collections
+import contextlib
+import errno
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from data_prep import worker
+from data_prep.listing import Clip, Listing, some
+from data_prep.plan import Shard, check_space, claim, is_complete, plan_shards, shard_manifest
+from mmadfer_jax.data.clip import PrepareSettings
+from mmadfer_jax.data.records import (
+    DatasetInfo,
+    Record,
+    ShardWriter,
+    write_atomic,
+    write_tfds_metadata,
+)
+from mmadfer_jax.errors import UserError
+
+MANIFEST_FILE = "manifest.jsonl"
+
+
+def prepare_dataset(
+    listing: Listing,
+    out: Path,
+    settings: PrepareSettings,
+    *,
+    shards: int | None = None,
+    workers: int = 1,
+    advance: Callable[[int], None] = lambda clips: None,
+) -> list[dict[str, Any]]:
+    """Writes the dataset, or what an interrupted run left to be written.
+
+    Args:
+        listing: The clips.
+        out: The dataset's folder.
+        settings: How clips are prepared.
+        shards: Shards a split, or None for about one per 128 clips.
+        workers: Processes.
+        advance: Called with the number of clips done since the last call.
+
+    Returns:
+        The manifest, one entry a clip.
+
+    Raises:
+        UserError: `out` belongs to something else, the disk is full, a worker died, or a split is
+            left without a usable clip. What is finished by then stays; the same call goes on.
+    """
+    plan = plan_shards(listing, shards)
+    claim(listing, out, settings, plan)
+    check_space(listing.clips, out)
+    todo = [shard for shard in plan if not is_complete(out, listing.name, shard)]
+    advance(sum(len(shard.clips) for shard in plan) - sum(len(shard.clips) for shard in todo))
+    try:
+        if todo:
+            clips = [clip for shard in todo for clip in shard.clips]
+            with contextlib.closing(
+                _outcomes(clips, settings, min(workers, len(clips)))
+            ) as outcomes:
+                for shard in todo:
+                    _write_shard(out, listing.name, shard, outcomes, advance)
+        manifest = [
+            json.loads(line)
+            for shard in plan
+            for line in shard_manifest(out, listing.name, shard).read_text().splitlines()
+        ]
+        _finish(out, listing, settings, manifest)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"the disk of {out} is full ({error.strerror}); make room, then the same command "
+                "goes on with the shard it was at"
+            ) from error
+        raise
+    return manifest
+
+
+def _outcomes(
+    clips: Sequence[Clip], settings: PrepareSettings, workers: int
+) -> Iterator[worker.Outcome]:
+    """Prepares clips in parallel and yields what became of them, in order."""
+    # Spawned, because a fork of a process with FFmpeg's or OpenCV's threads can hang.
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), worker.start, (settings,)
+    )
+    others = set(multiprocessing.active_children())
+    waiting: collections.deque[tuple[Clip, Future]] = collections.deque()
+    ahead = iter(clips)
+    finished = False
+    try:
+        while True:
+            # Few in flight, so that memory stays bounded when one clip holds up the others.
+            while len(waiting) < 4 * workers and (clip := next(ahead, None)):
+                waiting.append((clip, pool.submit(worker.prepare, clip)))
+            if not waiting:
+                finished = True
+                return
+            yield waiting[0][1].result()
+            waiting.popleft()
+    except BrokenProcessPool as error:
+        # None is waiting where the death came out when the next clip was handed in.
+        undone = [c for c, future in waiting if not _has_result(future)][:workers] or [clip]
+        raise UserError(
+            f"a worker process died, preparing one of: {some(clip.path for clip in undone)}; the "
+            "same command goes on from there (with fewer --workers if memory ran out; if it dies "
+            "again, take the clip out of the list and use another --out)"
+        ) from error
+    finally:
+        if not finished:  # or the shutdown would wait for the clips that are being prepared
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def _has_result(future: Future) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _write_shard(
+    out: Path,
+    name: str,
+    shard: Shard,
+    outcomes: Iterator[worker.Outcome],
+    advance: Callable[[int], None],
+) -> None:
+    lines = []
+    with ShardWriter(out, shard.split, shard.number, shard.count, name) as writer:
+        for clip in shard.clips:
+            outcome = next(outcomes)
+            if outcome.reason is None:
+                writer.write(_record(outcome))
+            lines.append(json.dumps(_entry(clip, outcome, writer.path.name), ensure_ascii=False))
+            advance(1)
+        # Before the writer closes: a shard counts as complete once its index is there, and then
+        # its lines must be there too.
+        write_atomic(shard_manifest(out, name, shard), "".join(f"{line}\n" for line in lines))
+
+
+def _record(outcome: worker.Outcome) -> Record:
+    return Record(
+        id=outcome.clip.id,
+        label=outcome.clip.label,
+        frames=outcome.frames,
+        spectrogram=outcome.spectrogram,
+        sample_rate=outcome.sample_rate,
+        num_frames=len(outcome.frames),
+        source=outcome.clip.source,
+    )
+
+
+def _entry(clip: Clip, outcome: worker.Outcome, shard: str) -> dict[str, Any]:
+    written = outcome.reason is None
+    return {
+        "id": clip.id,
+        "source": clip.source,
+        "split": clip.split,
+        "label": clip.label,
+        "status": "written" if written else "skipped",
+        "reason": outcome.reason,
+        "problems": list(outcome.problems),
+        "num_frames": len(outcome.frames),
+        "sample_rate": outcome.sample_rate,
+        "face_share": round(outcome.face_share, 4),
+        "shard": shard if written else None,
+    }
+
+
+def _finish(
+    out: Path, listing: Listing, settings: PrepareSettings, manifest: list[dict[str, Any]]
+) -> None:
+    text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in manifest)
+    write_atomic(Path(out, MANIFEST_FILE), text)
+    written = collections.Counter(e["split"] for e in manifest if e["status"] == "written")
+    for split in listing.splits:
+        if not written[split]:
+            reasons = [e["reason"] for e in manifest if e["split"] == split]
+            raise UserError(
+                f"split {split!r} has no usable clip, all {len(reasons)} were skipped: "
+                f"{some(reasons, 1)} (see {Path(out, MANIFEST_FILE)}); mend the files and use "
+                "another --out"
+            )
+    info = DatasetInfo(
+        name=listing.name,
+        classes=listing.classes,
+        splits={split: written[split] for split in listing.splits},
+        image_size=settings.image_size,
+        preparation=settings.to_dict(),
+    )
+    write_tfds_metadata(out, info)
+    info.save(out)  # last: the dataset counts as prepared once it is there

@@ -1,0 +1,173 @@
+"""Augmentation and resizing of frames on the device, inside the jitted step.
+
+Frames come as uint8 and become float32 in [0, 1]. A crop with its resize and its flip is two small
+matrix products a frame, whose matrices are Pillow's filter weights; one draw holds for a whole
+clip. Results are rounded where Pillow rounds, so that the model sees the grey levels which the
+authors' program feeds it.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How clips are augmented in training; the defaults are those of the published models.
+
+    Attributes:
+        brightness: Range of the factor on the pixels; (1, 1) leaves them alone.
+        area: Range of the crop's share of the picture; None keeps the whole picture.
+        aspect: Range of the crop's width / height.
+        swap: Probability that a crop's width and height change places.
+        tries: Crops drawn until one fits into the picture; a square where none does.
+        flip: Probability of a left-right flip.
+    """
+
+    brightness: tuple[float, float] = (0.5, 1.5)
+    area: tuple[float, float] | None = (0.08, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    swap: float = 0.5
+    tries: int = 10
+    flip: float = 0.5
+
+
+class Draw(NamedTuple):
+    """What is done to a clip, or with a leading axis B to each of B clips.
+
+    Attributes:
+        brightness: float32 factor.
+        box: int32 [4], the crop's top, left, height and width in pixels.
+        flip: bool.
+    """
+
+    brightness: jax.Array
+    box: jax.Array
+    flip: jax.Array
+
+
+def draw(key: jax.Array, config: Augmentation, height: int, width: int) -> Draw:
+    """Draws the augmentation of one clip of frames `height` by `width`."""
+    # One call for all numbers: every call of a generator adds a second to the step's compilation.
+    numbers = jax.random.uniform(key, (4 + 3 * config.tries,))
+    brightness, flip, top, left = numbers[:4]
+    return Draw(
+        brightness=_between(brightness, config.brightness),
+        box=_box(numbers[4:].reshape(3, -1), top, left, config, height, width),
+        flip=flip < config.flip,
+    )
+
+
+def _between(number: jax.Array, bounds: tuple[float, float]) -> jax.Array:
+    return bounds[0] + number * (bounds[1] - bounds[0])
+
+
+def _box(
+    numbers: jax.Array,
+    top: jax.Array,
+    left: jax.Array,
+    config: Augmentation,
+    height: int,
+    width: int,
+) -> jax.Array:
+    """The first crop that fits, int32 [4], from numbers [3, tries] and two for its place."""
+    if config.area is None:
+        return jnp.array([0, 0, height, width], jnp.int32)
+    area = _between(numbers[0], config.area) * (height * width)
+    aspect = _between(numbers[1], config.aspect)
+    w, h = jnp.round(jnp.sqrt(area * aspect)), jnp.round(jnp.sqrt(area / aspect))
+    swap = numbers[2] < config.swap
+    w, h = jnp.where(swap, h, w), jnp.where(swap, w, h)
+    fits = (w <= width) & (h <= height)
+    first = jnp.argmax(fits)
+    square = min(height, width)
+    h = jnp.where(fits[first], jnp.maximum(h[first], 1), square)
+    w = jnp.where(fits[first], jnp.maximum(w[first], 1), square)
+    top, left = jnp.floor(top * (height - h + 1)), jnp.floor(left * (width - w + 1))
+    return jnp.stack([top, left, h, w]).astype(jnp.int32)
+
+
+def augment(frames: jax.Array, key: jax.Array, size: int, config: Augmentation) -> jax.Array:
+    """Augments clips for training, one draw a clip (MMA-DFER, the authors' training transforms).
+
+    A clip's draw depends on `key` and its row alone, so it is the same on any number of devices.
+
+    Args:
+        frames: uint8 [B, T, H, W, 3].
+        key: The step's key.
+        size: Side S of the result in pixels.
+        config: What is drawn; static under jit.
+
+    Returns:
+        float32 [B, T, S, S, 3] in [0, 1].
+    """
+    b, _, h, w, _ = frames.shape
+    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(b))
+    draws = jax.vmap(lambda clip_key: draw(clip_key, config, h, w))(keys)
+    factor = draws.brightness[:, None, None, None, None]
+    # Pillow's brightness, as the authors apply it before the crop, cuts to whole numbers.
+    frames = jnp.floor(jnp.minimum(frames.astype(jnp.float32) * factor, 255.0))
+    return resize(frames, size, draws.box, draws.flip)
+
+
+def resize(
+    frames: jax.Array,
+    size: int,
+    boxes: jax.Array | None = None,
+    flips: jax.Array | None = None,
+) -> jax.Array:
+    """Crops, resizes and flips as Pillow does with BILINEAR, which is antialiased.
+
+    Args:
+        frames: [B, T, H, W, 3], uint8, or float of the same range 0 to 255.
+        size: Side S of the result in pixels; the aspect is not kept.
+        boxes: int32 [B, 4], top, left, height and width of each clip's crop; None for all of it.
+        flips: bool [B], which clips are flipped left-right; None for none.
+
+    Returns:
+        float32 [B, T, S, S, 3] in [0, 1].
+    """
+    b, _, h, w, _ = frames.shape
+    frames = frames.astype(jnp.float32)
+    if boxes is None:
+        if flips is None and (h, w) == (size, size):
+            return frames / 255.0
+        boxes = jnp.broadcast_to(jnp.array([0, 0, h, w], jnp.int32), (b, 4))
+    top, left, height, width = boxes.T
+    rows = _weights(top, height, h, size)
+    columns = _weights(left, width, w, size)
+    if flips is not None:
+        columns = jnp.where(flips[:, None, None], columns[:, ::-1], columns)
+    # TPUs and GPUs would round the weights to 8 or 10 bits by default: whole grey levels.
+    exact = jax.lax.Precision.HIGHEST
+    frames = _round(jnp.einsum("bvw,bthwc->bthvc", columns, frames, precision=exact))
+    return _round(jnp.einsum("bsh,bthvc->btsvc", rows, frames, precision=exact)) / 255.0
+
+
+def _round(levels: jax.Array) -> jax.Array:
+    return jnp.floor(levels + 0.5)
+
+
+def _weights(start: jax.Array, extent: jax.Array, pixels: int, size: int) -> jax.Array:
+    """Pillow's triangle filter along one axis, as matrices from pixels to output pixels.
+
+    Pillow crops before it resizes, so no pixel outside the crop has a weight.
+
+    Args:
+        start: int32 [B], first pixel of each crop.
+        extent: int32 [B], pixels of each crop.
+        pixels: Pixels of the picture.
+        size: Pixels of the result.
+
+    Returns:
+        float32 [B, size, pixels], rows summing to 1.
+    """
+    scale = (extent.astype(jnp.float32) / size)[:, None, None]
+    support = jnp.maximum(scale, 1.0)  # a wider filter where the picture shrinks: antialiasing
+    centre = (jnp.arange(size, dtype=jnp.float32)[None, :, None] + 0.5) * scale
+    pixel = jnp.arange(pixels)[None, None, :] - start[:, None, None]
+    weights = jnp.maximum(1.0 - jnp.abs(pixel + 0.5 - centre) / support, 0.0)
+    weights = jnp.where((pixel >= 0) & (pixel < extent[:, None, None]), weights, 0.0)
+    return weights / weights.sum(axis=-1, keepdims=True)

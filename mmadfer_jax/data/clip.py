@@ -1,0 +1,190 @@
+"""One video file -> face crops and log-mel: the same for preparing a dataset and for predicting."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmadfer_jax.data import audio, faces, media
+from mmadfer_jax.errors import UserError
+
+NATIVE = "native"
+FACES = ("mtcnn", "none")
+
+NO_FACE = "no face, centre crop taken"
+SEVERAL_FACES = "several faces in most frames, the crop holds them all"
+NO_SOUND = "no sound"
+SHORT_SOUND = "sound shorter than 25 ms, taken as none"
+FEW_FRAMES = "fewer than 16 frames, the last one is repeated"
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareSettings:
+    """Everything that steers the numbers a clip becomes.
+
+    Attributes:
+        image_size: Side S of the square frames, pixels.
+        sample_rate: `native`, the clip's own as the reference has it, or Hz to resample to.
+        faces: `mtcnn`, or `none` where the videos show faces already and are taken whole.
+        detect_every: Faces are looked for in every so-many-th frame.
+        detect_side: Longer side to which pictures are shrunk for the search, pixels.
+        face_margin: Share of the face square's side added on each side.
+        jpeg_quality: Of the stored frames.
+    """
+
+    image_size: int = 224
+    sample_rate: int | str = NATIVE
+    faces: str = "mtcnn"
+    detect_every: int = 1
+    detect_side: int = 1280
+    face_margin: float = 0.0
+    jpeg_quality: int = 95
+
+    def __post_init__(self):
+        if self.image_size < 16 or self.image_size % 16:
+            raise UserError(
+                f"image_size {self.image_size}: expected a multiple of 16, the model's patch"
+            )
+        if self.sample_rate != NATIVE and not (
+            isinstance(self.sample_rate, int) and 2000 <= self.sample_rate <= 384000
+        ):
+            raise UserError(
+                f"sample_rate {self.sample_rate}: expected `native` or 2000 to 384000 Hz"
+            )
+        if self.faces not in FACES:
+            raise UserError(f"faces {self.faces!r}: expected one of {', '.join(FACES)}")
+        if self.detect_every < 1:
+            raise UserError(f"detect_every {self.detect_every}: expected 1 or more")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise UserError(f"jpeg_quality {self.jpeg_quality}: expected 1 to 100")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `dataset.json`: these settings and the fixed ones beside them."""
+        return {**dataclasses.asdict(self), "log_mel": dict(audio.SETTINGS), "frame_order": "time"}
+
+    @classmethod
+    def from_dict(cls, recorded: dict[str, Any]) -> "PrepareSettings":
+        """Reads back what `to_dict` gave.
+
+        Raises:
+            UserError: A setting is missing, or this program computes the log-mel otherwise.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if missing := sorted(names - recorded.keys()):
+            raise UserError(f"recorded preparation lacks {', '.join(missing)}; prepare again")
+        settings = cls(**{name: recorded[name] for name in names})
+        expected = settings.to_dict()
+        if recorded.get("log_mel") != expected["log_mel"]:
+            raise UserError(
+                f"recorded log-mel {recorded.get('log_mel')}, this program computes "
+                f"{expected['log_mel']}; prepare again"
+            )
+        return settings
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedClip:
+    """What a clip became.
+
+    Attributes:
+        frames: All frames in order of time, uint8 [S, S, 3] RGB, or what `pack` made of each.
+        times: float64 [n], seconds at which the frames are shown.
+        spectrogram: float32 [n <= 512, 128] log-mel, un-normalised; None without sound.
+        sample_rate: Hz of the sound the log-mel was computed from; 0 without sound.
+        problems: What a user should know, such as `NO_SOUND`; empty where all is well.
+        face_share: Share of the frames looked at in which a face was found; 1 with faces `none`.
+        box: The part of the picture that was taken.
+    """
+
+    frames: list[Any]
+    times: np.ndarray
+    spectrogram: np.ndarray | None
+    sample_rate: int
+    problems: list[str]
+    face_share: float
+    box: faces.Box
+
+
+def prepare_clip(
+    path: str | Path,
+    settings: PrepareSettings,
+    audio_path: str | Path | None = None,
+    detector: faces.Detector | None = None,
+    pack: Callable[[np.ndarray], Any] | None = None,
+) -> PreparedClip:
+    """Turns a video into face crops and a log-mel.
+
+    The video is decoded twice, once to find the faces and once to cut them out, so that no more
+    than one whole picture is held; the crops are.
+
+    Args:
+        path: The video.
+        settings: How.
+        audio_path: Where the sound is if not in the video.
+        detector: Made anew if not given; used only with faces `mtcnn`.
+        pack: Applied to every crop as it comes, for instance to keep JPEGs and save memory.
+
+    Raises:
+        UserError: The video or its sound cannot be used.
+    """
+    spectrogram, sample_rate, problems = prepare_sound(audio_path or path, settings)
+    if settings.faces == "none":
+        box, face_share = None, 1.0
+    else:
+        box, face_share, face_problems = find_faces(path, settings, detector)
+        problems = face_problems + problems
+    frames, times = [], []
+    for frame in media.read_video(path):
+        if box is None:
+            box = faces.Box(0, 0, *frame.rgb.shape[1::-1])
+        picture = faces.crop(frame.rgb, box, settings.image_size)
+        frames.append(pack(picture) if pack else picture)
+        times.append(frame.time)
+    if len(frames) < 16:
+        problems = [*problems, FEW_FRAMES]
+    return PreparedClip(
+        frames, np.array(times), spectrogram, sample_rate, problems, face_share, box
+    )
+
+
+def prepare_sound(
+    path: str | Path, settings: PrepareSettings
+) -> tuple[np.ndarray | None, int, list[str]]:
+    """The log-mel of a file's sound, its rate in Hz, and problems; (None, 0, ...) without any."""
+    sound = media.read_sound(path)
+    if sound is None:
+        return None, 0, [NO_SOUND]
+    wave, rate = sound
+    if settings.sample_rate != NATIVE:
+        wave, rate = audio.resample(wave, rate, settings.sample_rate), settings.sample_rate
+    spectrogram = audio.log_mel(wave, rate)
+    if not len(spectrogram):
+        return None, 0, [SHORT_SOUND]
+    return spectrogram, rate, []
+
+
+def find_faces(
+    path: str | Path, settings: PrepareSettings, detector: faces.Detector | None = None
+) -> tuple[faces.Box, float, list[str]]:
+    """The crop that holds the faces of all frames, the share of frames with one, and problems."""
+    detector = detector or faces.MTCNN(settings.detect_side)
+    found, shape = [], (0, 0)
+    for rgb in _every(path, settings.detect_every):
+        found.append(detector(rgb)[0])
+        shape = rgb.shape[:2]
+    with_face = [boxes for boxes in found if len(boxes)]
+    problems = []
+    if not with_face:
+        problems.append(NO_FACE)
+    elif 2 * sum(len(boxes) > 1 for boxes in with_face) > len(with_face):
+        problems.append(SEVERAL_FACES)
+    box = faces.face_box(np.concatenate(found), *shape, settings.face_margin)
+    return box, len(with_face) / len(found), problems
+
+
+def _every(path: str | Path, step: int) -> Iterator[np.ndarray]:
+    for number, frame in enumerate(media.read_video(path)):
+        if number % step == 0:
+            yield frame.rgb

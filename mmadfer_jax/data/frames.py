@@ -1,0 +1,76 @@
+"""Which frames of a clip are seen, and frames to and from JPEG."""
+
+import cv2
+import numpy as np
+
+
+def test_indices(num_frames: int, wanted: int) -> np.ndarray:
+    """The frames seen at test time: the middle of each of `wanted` equal segments.
+
+    Where there are no more than `wanted`, all in order and the last one repeated.
+
+    Args:
+        num_frames: Frames of the clip, n.
+        wanted: T.
+
+    Returns:
+        int64 [T], rising, each below `num_frames`.
+    """
+    _check(num_frames, wanted)
+    if num_frames <= wanted:
+        return np.minimum(np.arange(wanted), num_frames - 1)
+    # In float64 and in this order of operations, as the reference: rounding decides some frames.
+    tick = num_frames / wanted
+    return (tick / 2.0 + tick * np.arange(wanted)).astype(np.int64)
+
+
+# pytest takes an imported name with this prefix for a test.
+test_indices.__test__ = False
+
+
+def train_indices(num_frames: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """The frames seen in training: a random one of each of `wanted` segments, n // T wide.
+
+    The segments start at the first frame, so up to T - 1 frames at the end are never seen, and
+    where T < n < 2 T it is the first T, as in the reference. Where n <= T it is `test_indices`.
+
+    Args:
+        num_frames: Frames of the clip, n.
+        wanted: T.
+        rng: Source of the draw; not touched where there is nothing to draw.
+
+    Returns:
+        int64 [T], rising, each below `num_frames`.
+    """
+    _check(num_frames, wanted)
+    width = num_frames // wanted
+    if num_frames <= wanted:
+        return test_indices(num_frames, wanted)
+    if width == 1:
+        return np.arange(wanted)
+    return np.arange(wanted) * width + rng.integers(width, size=wanted)
+
+
+def _check(num_frames: int, wanted: int) -> None:
+    if num_frames < 1 or wanted < 1:
+        raise ValueError(f"cannot pick {wanted} of {num_frames} frames")
+
+
+def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:
+    """An RGB picture, uint8 [H, W, 3], as a JPEG file."""
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ValueError(f"expected uint8 [H, W, 3], got {rgb.dtype} {rgb.shape}")
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
+
+
+def decode_jpeg(data: bytes) -> np.ndarray:
+    """The RGB picture of a JPEG file, uint8 [H, W, 3].
+
+    Raises:
+        ValueError: The bytes are no picture.
+    """
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if bgr is None:
+        raise ValueError(f"{len(data)} bytes that are no JPEG picture, beginning {data[:8]!r}")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

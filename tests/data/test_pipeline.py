@@ -1,0 +1,273 @@
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mmadfer_jax.data import audio, frames, pipeline, records
+from mmadfer_jax.errors import UserError
+
+SIZE, LENGTH, WANTED = 16, 8, 4
+PARTS = {"part1": 7, "part2": 9, "part3": 6}
+COUNT = sum(PARTS.values())
+
+
+def gray(level: int) -> bytes:
+    return frames.encode_jpeg(np.full((SIZE, SIZE, 3), level, np.uint8), 95)
+
+
+JPEGS = [gray(8 * k) for k in range(30)]  # the level tells the frame
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """22 clips: the spectrogram tells the clip, the grey level the frame."""
+    directory = tmp_path_factory.mktemp("dataset")
+    number = 0
+    for split, count in PARTS.items():
+        with records.ShardWriter(directory, split, 0, 1, "toy") as writer:
+            for _ in range(count):
+                length = 1 + (5 * number) % 30
+                spectrogram = np.full((3, records.MEL_BINS), number, np.float16)
+                writer.write(
+                    records.Record(
+                        id=f"clip{number}",
+                        label=number % 5,
+                        frames=JPEGS[:length],
+                        spectrogram=spectrogram,
+                        sample_rate=16000,
+                        num_frames=length,
+                        source="",
+                    )
+                )
+                number += 1
+    records.DatasetInfo("toy", tuple("abcde"), dict(PARTS), SIZE, {}).save(directory)
+    return directory
+
+
+def train(directory, **kwargs):
+    settings = {"batch_size": 4, "seed": 3, "epochs": 2, "start_batch": 0, **kwargs}
+    return pipeline.train_batches(
+        directory, list(PARTS), num_frames=WANTED, spectrogram_length=LENGTH, **settings
+    )
+
+
+def evaluate(directory, splits=tuple(PARTS), **kwargs):
+    return pipeline.eval_batches(
+        directory, splits, num_frames=WANTED, spectrogram_length=LENGTH, **kwargs
+    )
+
+
+def clip_numbers(batch) -> list[int]:
+    level = batch["spectrogram"][:, 0, 0] * (2 * audio.STD) + audio.MEAN
+    return np.rint(level).astype(int).tolist()
+
+
+def frame_numbers(batch) -> list[list[int]]:
+    return np.rint(batch["frames"][:, :, 0, 0, 0] / 8).astype(int).tolist()
+
+
+def assert_same(left, right):
+    left, right = list(left), list(right)
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert a[name].dtype == b[name].dtype
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def rows_of_all(parts):
+    """Puts the processes' rows together to global batches."""
+    return [
+        {name: np.concatenate([part[name] for part in batch]) for name in batch[0]}
+        for batch in zip(*parts, strict=True)
+    ]
+
+
+def test_batches_have_the_promised_shapes_and_types(dataset):
+    batch = next(train(dataset))
+    expected = {
+        "frames": ((4, WANTED, SIZE, SIZE, 3), np.uint8),
+        "spectrogram": ((4, LENGTH, 128), np.float32),
+        "label": ((4,), np.int32),
+        "mask": ((4,), np.bool_),
+    }
+    assert {name: (array.shape, array.dtype) for name, array in batch.items()} == expected
+    assert batch["mask"].all()
+    np.testing.assert_array_equal(batch["label"], [n % 5 for n in clip_numbers(batch)])
+
+
+def test_an_epoch_takes_whole_batches_and_no_clip_twice(dataset):
+    batches = list(train(dataset, epochs=3))
+    assert pipeline.batches_per_epoch(dataset, list(PARTS), 4) == COUNT // 4 == 5
+    assert len(batches) == 15
+    numbers = [clip_numbers(batch) for batch in batches]
+    epochs = [list(itertools.chain(*numbers[i : i + 5])) for i in (0, 5, 10)]
+    assert [len(set(epoch)) for epoch in epochs] == [20, 20, 20]
+    assert epochs[0] != epochs[1] != epochs[2]
+    # The clips that are dropped differ between epochs, so every clip gets its turn.
+    assert set(range(COUNT)) == set(epochs[0]) | set(epochs[1]) | set(epochs[2])
+
+
+def test_frames_are_drawn_anew_in_each_epoch_one_of_each_segment(dataset):
+    seen = {}
+    for batch in train(dataset, epochs=8):
+        for clip, picked in zip(clip_numbers(batch), frame_numbers(batch), strict=True):
+            length = 1 + (5 * clip) % 30
+            if length <= WANTED:
+                assert picked == frames.test_indices(length, WANTED).tolist()
+                continue
+            width = length // WANTED
+            assert [frame // width for frame in picked] == list(range(WANTED))
+            seen.setdefault(clip, set()).add(tuple(picked))
+    assert len(seen[17]) > 3  # of 26 frames
+
+
+def test_a_seed_gives_one_order_and_another_seed_another(dataset):
+    first = list(train(dataset))
+    assert_same(train(dataset), first)
+    others = list(train(dataset, seed=4))
+    assert [clip_numbers(batch) for batch in others] != [clip_numbers(batch) for batch in first]
+
+
+def test_going_on_gives_what_would_have_come(dataset):
+    whole = list(train(dataset, epochs=3))
+    for start in (0, 3, 5, 11, 15, 99):
+        assert_same(train(dataset, epochs=3, start_batch=start), whole[start:])
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_any_number_of_processes_sees_the_same_global_batches(dataset, count):
+    whole = list(train(dataset, start_batch=2))
+    parts = [
+        list(train(dataset, start_batch=2, process_index=i, process_count=count))
+        for i in range(count)
+    ]
+    assert_same(rows_of_all(parts), whole)
+    whole = list(evaluate(dataset, batch_size=8))
+    parts = [
+        list(evaluate(dataset, batch_size=8, process_index=i, process_count=count))
+        for i in range(count)
+    ]
+    assert_same(rows_of_all(parts), whole)
+
+
+def test_worker_processes_change_nothing(dataset):
+    assert_same(
+        train(dataset, epochs=1, start_batch=1, num_workers=2),
+        train(dataset, epochs=1, start_batch=1),
+    )
+
+
+def test_evaluation_takes_every_clip_once_in_order(dataset):
+    batches = list(evaluate(dataset, batch_size=8))
+    assert [batch["mask"].sum() for batch in batches] == [8, 8, 6]
+    real = [n for batch in batches for n in np.array(clip_numbers(batch))[batch["mask"]]]
+    assert real == list(range(COUNT))
+    for batch in batches:
+        assert batch["frames"].shape == (8, WANTED, SIZE, SIZE, 3)
+    for clip, picked in enumerate(itertools.chain(*map(frame_numbers, batches[:2]))):
+        assert picked == frames.test_indices(1 + (5 * clip) % 30, WANTED).tolist()
+    padding = {name: array[6:] for name, array in batches[-1].items()}
+    assert not padding["mask"].any()
+    assert not padding["frames"].any()
+    assert np.unique(padding["spectrogram"]) == pytest.approx(0.467, abs=1e-3)
+
+
+def test_evaluation_takes_the_splits_asked_for(dataset):
+    (batch,) = evaluate(dataset, ["part3", "part1"], batch_size=16)
+    assert clip_numbers(batch)[:13] == [16, 17, 18, 19, 20, 21, 0, 1, 2, 3, 4, 5, 6]
+    assert batch["mask"].tolist() == [True] * 13 + [False] * 3
+
+
+def test_fewer_clips_than_a_batch_is_an_error_in_training_alone(dataset):
+    with pytest.raises(UserError, match=r"22 clips in part1, part2, part3, fewer .* 23"):
+        train(dataset, batch_size=23)
+    assert len(list(evaluate(dataset, batch_size=23))) == 1
+
+
+def test_processes_must_share_a_batch_evenly(dataset):
+    with pytest.raises(UserError, match="multiple of the 3 processes"):
+        train(dataset, process_count=3)
+    with pytest.raises(UserError, match="multiple of the 2 processes"):
+        evaluate(dataset, batch_size=7, process_count=2)
+
+
+def copy_of(dataset, tmp_path, name):
+    """The dataset's first part under another folder, so that it may be spoiled."""
+    folder = tmp_path / name
+    (folder / "index").mkdir(parents=True)
+    shard = "toy-part1.tfrecord-00000-of-00001"
+    for file in ("dataset.json", shard, f"index/{shard}.json"):
+        (folder / file).write_bytes((dataset / file).read_bytes())
+    return folder, folder / shard
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_corrupt_record_is_one_clear_error(dataset, tmp_path, num_workers):
+    folder, shard = copy_of(dataset, tmp_path, "corrupt")
+    data = bytearray(shard.read_bytes())
+    data[-10] ^= 1
+    shard.write_bytes(data)
+    batches = evaluate(folder, ["part1"], batch_size=4, num_workers=num_workers)
+    with pytest.raises(UserError, match=r"corrupt record at byte .*clip clip6") as error:
+        list(batches)
+    assert "\n" not in str(error.value)
+
+
+def test_frames_of_another_size_or_no_frames_are_one_clear_error(dataset, tmp_path):
+    folder, _ = copy_of(dataset, tmp_path, "size")
+    records.DatasetInfo("toy", tuple("abcde"), {"part1": 7}, 32, {}).save(folder)
+    with pytest.raises(UserError, match=r"clip0 of toy has a frame of \(16, 16, 3\)"):
+        list(evaluate(folder, ["part1"], batch_size=4))
+    with records.ShardWriter(folder, "bad", 0, 1, "toy") as writer:
+        writer.write(records.Record("x", 0, [b"no picture"], None, 0, 1, ""))
+    with pytest.raises(UserError, match=r"clip x of toy: 10 bytes that are no JPEG"):
+        list(evaluate(folder, ["bad"], batch_size=4))
+
+
+def test_labels_beyond_the_classes_are_an_error_at_once(dataset, tmp_path):
+    folder, _ = copy_of(dataset, tmp_path, "labels")
+    records.DatasetInfo("toy", ("a", "b"), {"part1": 7}, SIZE, {}).save(folder)
+    with pytest.raises(UserError, match=r"label 4, .* only 2 classes"):
+        evaluate(folder, ["part1"], batch_size=4)
+
+
+def info_of(*splits: str) -> records.DatasetInfo:
+    return records.DatasetInfo("toy", ("a", "b"), dict.fromkeys(splits, 1), SIZE, {})
+
+
+def test_a_fold_is_tested_on_its_part_and_trained_on_the_others():
+    info = info_of("part2", "part1", "part3")
+    assert pipeline.fold_splits(info, 2) == (["part1", "part3"], ["part2"])
+    tested = [pipeline.fold_splits(info, fold)[1] for fold in (1, 2, 3)]
+    assert tested == [["part1"], ["part2"], ["part3"]]
+    assert pipeline.fold_splits(info_of("train", "test", "val"), 1) == (["train"], ["test"])
+
+
+def test_a_fold_that_is_not_there_is_an_error():
+    for fold in (0, 4, None):
+        with pytest.raises(UserError, match=f"no fold {fold} in dataset toy; it has 1 to 3"):
+            pipeline.fold_splits(info_of("part1", "part2", "part3"), fold)
+    for splits in (("train",), ("part1",), ("part1", "test")):
+        with pytest.raises(UserError, match="expected train and test, or part1"):
+            pipeline.fold_splits(info_of(*splits), 1)
+
+
+def test_global_arrays_hold_the_rows_in_order(dataset):
+    sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
+    batch = next(train(dataset, batch_size=8))
+    placed = pipeline.to_global(batch, sharding)
+    for name, array in placed.items():
+        assert array.sharding == sharding
+        np.testing.assert_array_equal(array, batch[name])
+
+
+def test_closed_batches_are_at_their_end(dataset):
+    batches = train(dataset)
+    next(batches)
+    batches.close()
+    assert list(batches) == []
+    batches.close()

@@ -1,0 +1,135 @@
+"""Synthetic clips as files: what is written, that it resumes, and that names tell nothing."""
+
+import collections
+import csv
+import json
+
+import av
+import numpy as np
+import pytest
+
+from data_prep.synthetic import CLASSES, render_clip, render_dataset
+from data_prep.synthetic.dataset import clip_seed
+from data_prep.synthetic.sample import SAMPLE_RATE, sample_clip
+from data_prep.synthetic.voice import synthesise
+from mmadfer_jax.errors import UserError
+
+CLIPS = 14
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic") / "clips of two processes"
+    render_dataset(folder, clips=CLIPS, seed=3, workers=2, test_share=0.5)
+    return folder
+
+
+def read_table(folder):
+    with (folder / "labels.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_lists_every_clip_with_balanced_classes(folder):
+    rows = read_table(folder)
+    assert list(rows[0]) == ["path", "label", "split"]
+    assert len({row["path"] for row in rows}) == CLIPS
+    assert all((folder / row["path"]).is_file() for row in rows)
+    counts = collections.Counter((row["label"], row["split"]) for row in rows)
+    assert counts == {(name, split): 1 for name in CLASSES for split in ("train", "test")}
+    assert not list(folder.rglob("*.part"))
+
+
+def test_names_and_places_do_not_tell_labels(folder):
+    rows = read_table(folder)
+    assert [row["path"] for row in rows] == [f"clips/clip_{i:05d}.mp4" for i in range(1, CLIPS + 1)]
+    labels = [row["label"] for row in rows]
+    assert labels != sorted(labels, key=CLASSES.index)
+    assert labels[: len(CLASSES)] != labels[len(CLASSES) :]
+    for row in rows:
+        with av.open(str(folder / row["path"])) as file:
+            text = " ".join(f"{key}={value}" for key, value in file.metadata.items())
+        assert not any(name.lower() in text.lower() for name in CLASSES)
+
+
+def test_a_clip_is_h264_and_aac_with_all_frames(folder):
+    for i, row in list(enumerate(read_table(folder)))[:3]:
+        clip = sample_clip(CLASSES.index(row["label"]), clip_seed(3, i))
+        path = folder / row["path"]
+        assert path.stat().st_size < 100_000
+        with av.open(str(path)) as file:
+            picture, sound = file.streams.video[0], file.streams.audio[0]
+            assert picture.codec_context.name == "h264"
+            assert sound.codec_context.name == "aac"
+            assert sound.rate == SAMPLE_RATE
+            assert picture.average_rate == clip.picture.fps
+            frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+            file.seek(0)
+            wave = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=0)])
+        assert len(frames) == len(clip.picture.track)
+        assert frames[0].shape == (192, 192, 3)
+        expected = synthesise(clip.voice)
+        assert abs(len(wave) - len(expected)) <= 2 * 1024
+        # In step with the pictures: the loud stretches are where they were before encoding.
+        length = min(len(wave), len(expected)) // 160 * 160
+        levels = [np.abs(w[:length]).reshape(-1, 160).mean(1) for w in (wave, expected)]
+        assert np.corrcoef(*levels)[0, 1] > 0.97
+
+
+def test_a_second_run_renders_only_what_is_missing(folder):
+    rows = read_table(folder)
+    before = {row["path"]: (folder / row["path"]).stat().st_mtime_ns for row in rows}
+    lost = folder / rows[4]["path"]
+    content = lost.read_bytes()
+    lost.unlink()
+    (folder / "labels.csv").unlink()
+    counts = []
+    table = render_dataset(
+        folder, clips=CLIPS, seed=3, workers=1, test_share=0.5, progress=counts.append
+    )
+    assert table == folder / "labels.csv"
+    assert read_table(folder) == rows
+    assert counts == [CLIPS]
+    # One process or two, now or then: the same bytes.
+    assert lost.read_bytes() == content
+    after = {row["path"]: (folder / row["path"]).stat().st_mtime_ns for row in rows}
+    assert {path for path in before if after[path] != before[path]} == {rows[4]["path"]}
+
+
+def test_other_settings_are_refused(folder):
+    with pytest.raises(UserError, match=r"other settings.*another folder"):
+        render_dataset(folder, clips=CLIPS, seed=4, test_share=0.5)
+    assert json.loads((folder / "synthetic.json").read_text())["seed"] == 3
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        render_dataset(tmp_path, clips=CLIPS)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("settings", [{"clips": 13}, {"clips": 70, "test_share": 1.0}])
+def test_too_few_clips_are_refused(tmp_path, settings):
+    with pytest.raises(UserError, match="each of the 7 classes"):
+        render_dataset(tmp_path / "new", **settings)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_negative_seed_is_refused(tmp_path):
+    with pytest.raises(UserError, match="seed -1"):
+        render_dataset(tmp_path / "new", clips=CLIPS, seed=-1)
+
+
+def test_a_broken_render_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("out of ideas")
+
+    monkeypatch.setattr("data_prep.synthetic.dataset.synthesise", fail)
+    with pytest.raises(RuntimeError, match="out of ideas"):
+        render_clip(0, 1, tmp_path / "clip.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_label_is_refused(tmp_path):
+    with pytest.raises(UserError, match="label 7"):
+        render_clip(7, 1, tmp_path / "clip.mp4")
