@@ -4,9 +4,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-
-# Four devices on the CPU, so that sharded and unsharded runs can be compared.
-jax.config.update("jax_num_cpu_devices", 4)
+from ml_collections import ConfigDict
 
 from configs import default
 from mmadfer_jax.data.clip import PrepareSettings
@@ -37,6 +35,18 @@ SMALL = ModelConfig(
     temporal_mlp_dim=32,
     drop_path=0.1,
 )
+
+
+def pytest_configure():
+    # Four devices on the CPU, so that sharded and unsharded runs can be compared.
+    jax.config.update("jax_num_cpu_devices", 4)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory):
+    """Programs that several tests compile alike are compiled once a session."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 @pytest.fixture
@@ -81,13 +91,17 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture
-def small_config(small_dataset: Path):
-    """Two epochs of two steps on `small_dataset`, a third of the encoders frozen."""
+def small_settings(dataset: Path) -> ConfigDict:
+    """Two epochs of two steps on the small dataset, with the paper's freeze rules."""
     config = default.get_config()
     config.model.update(dataclasses.asdict(SMALL))
-    config.data.dir = str(small_dataset)
+    config.data.dir = str(dataset)
     config.train.update({"batch_size": 8, "epochs": 2, "learning_rate": 1e-3})
     config.eval.batch_size = 4
     config.log_every_steps = 1
     return config
+
+
+@pytest.fixture
+def small_config(small_dataset: Path) -> ConfigDict:
+    return small_settings(small_dataset)

@@ -4,6 +4,7 @@ Everything that can be refused is refused on construction, before weights are re
 """
 
 import functools
+import operator
 
 import jax
 import numpy as np
@@ -19,6 +20,19 @@ from mmadfer_jax.training import sharding
 from mmadfer_jax.training.provenance import plain
 from mmadfer_jax.training.setup import ModelSetup
 from mmadfer_jax.training.state import make_eval_step
+
+_AT_LEAST = {
+    "seed": 0,
+    "train.batch_size": 1,
+    "train.epochs": 1,
+    "train.warmup_steps": 0,
+    "eval.batch_size": 1,
+    "eval.every_epochs": 1,
+    "checkpoint.every_steps": 1,
+    "checkpoint.keep": 1,
+    "log_every_steps": 1,
+    "data.num_workers": 0,
+}
 
 
 class Experiment:
@@ -38,6 +52,10 @@ class Experiment:
           UserError: for settings or data that do not fit.
         """
         self.config = config
+        for name, least in _AT_LEAST.items():
+            value = operator.attrgetter(name)(config)
+            if value < least:
+                raise UserError(f"config.{name} is {value}; expected {least} or more")
         if not config.data.dir:
             raise UserError("config.data.dir is empty; give --config.data.dir=DIR of a dataset")
         self.info = DatasetInfo.load(config.data.dir)
@@ -57,7 +75,7 @@ class Experiment:
             )
         shards = self.setup.mesh.shape["data"] * self.setup.mesh.shape["fsdp"]
         for name in ("train", "eval"):
-            if config[name].batch_size < 1 or config[name].batch_size % shards:
+            if config[name].batch_size % shards:
                 raise UserError(
                     f"config.{name}.batch_size is {config[name].batch_size}; expected a multiple "
                     f"of {shards}, over which the mesh splits clips"
