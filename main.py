@@ -35,13 +35,22 @@ def main(argv: list[str]) -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses the flags; a config that cannot be had is one line, not a traceback."""
+    """Parses the flags; whatever is wrong with them is one line, not a traceback."""
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        _CONFIG.value.seed  # noqa: B018  a file that could not be loaded complains when it is read
     except flags.Error as error:
         sys.exit(f"error: {error}")
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        sys.exit(f"error: --config: {error}")
+    except (AttributeError, KeyError) as error:
+        sys.exit(f"error: --config: there is no setting {error.args[0]}; configs/default.py lists them")
+    except (OSError, TypeError, ValueError) as error:
+        sys.exit(f"error: --config={flags.FLAGS['config'].config_filename}: {_cause(error)}")
+    return rest
+
+
+def _cause(error: Exception) -> str:
+    """The last line of an error's text, which in `ml_collections` names the cause."""
+    return str(error).strip().splitlines()[-1].strip()
 
 
 if __name__ == "__main__":

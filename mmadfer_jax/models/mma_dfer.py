@@ -45,7 +45,7 @@ class ModelConfig:
     audio_encoder: str = "audiomae"
     spectrogram_shape: tuple[int, int] = (512, 128)
     audio_patch: tuple[int, int] = (16, 16)
-    audio_stride: tuple[int, int] | None = None  # of `audio_encoder`: 16 or, for AST, 10
+    audio_stride: tuple[int, int] | None = None  # see `audio_patch_stride`
     audio_norm_eps: float = 1e-6
     width: int = 768
     depth: int = 12
@@ -68,9 +68,6 @@ class ModelConfig:
                 f"model.audio_encoder is {self.audio_encoder!r}; expected one of "
                 f"{sorted(AUDIO_STRIDE)}"
             )
-        if self.audio_stride is None:
-            stride = AUDIO_STRIDE[self.audio_encoder]
-            object.__setattr__(self, "audio_stride", (stride, stride))
         self._check_numbers()
         if self.width % self.heads:
             raise UserError(f"model.width {self.width} is not a multiple of heads {self.heads}")
@@ -92,6 +89,11 @@ class ModelConfig:
         if self.dtype not in ("float32", "bfloat16"):
             raise UserError(f"model.dtype is {self.dtype!r}; expected 'float32' or 'bfloat16'")
 
+    @property
+    def audio_patch_stride(self) -> tuple[int, int]:
+        """`audio_stride`, or what its encoder has where that is None: 16, for AST 10."""
+        return self.audio_stride or (AUDIO_STRIDE[self.audio_encoder],) * 2
+
     def _check_numbers(self) -> None:
         for field in dataclasses.fields(self):
             name, value, default = field.name, getattr(self, field.name), field.default
@@ -100,6 +102,8 @@ class ModelConfig:
             values = value if isinstance(value, tuple) else (value,)
             expected = len(default) if isinstance(default, tuple) else 1
             if name == "audio_stride":
+                if value is None:
+                    continue
                 expected = 2
             if len(values) != expected:
                 raise UserError(f"model.{name} is {value!r}; expected {expected} number(s)")
@@ -155,7 +159,7 @@ class MmaDfer(nnx.Module):
             shape=config.spectrogram_shape,
             channels=1,
             patch=config.audio_patch,
-            stride=config.audio_stride,
+            stride=config.audio_patch_stride,
             norm_eps=config.audio_norm_eps,
             distilled=config.audio_encoder == "ast",
             transposed=config.audio_encoder == "ast",

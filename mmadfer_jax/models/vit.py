@@ -1,5 +1,7 @@
 """The plain pre-norm Vision Transformer that both encoders are (Dosovitskiy et al., 2021)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -10,6 +12,12 @@ _encoder_linear = {
     "kernel_init": nnx.initializers.xavier_uniform(),
     "bias_init": nnx.initializers.zeros_init(),
 }
+
+
+def _patch_kernel(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32, **_):
+    """Initial values of a patch projection: those of the Linear layer over pixels that it is."""
+    *pixels, width = shape
+    return nnx.initializers.xavier_uniform()(key, (math.prod(pixels), width), dtype).reshape(shape)
 
 
 def layer_norm(width: int, eps: float, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -55,8 +63,9 @@ class PatchEmbed(nnx.Module):
             strides=stride,
             padding="VALID",
             dtype=dtype,
+            kernel_init=_patch_kernel,
+            bias_init=nnx.initializers.zeros_init(),
             rngs=rngs,
-            **_encoder_linear,
         )
 
     def __call__(self, pictures: jax.Array) -> jax.Array:
@@ -70,6 +79,24 @@ def grid_size(
 ) -> tuple[int, int]:
     """Rows and columns of patches in a picture of `shape`."""
     return (shape[0] - patch[0]) // stride[0] + 1, (shape[1] - patch[1]) // stride[1] + 1
+
+
+def sincos_positions(rows: int, columns: int, width: int) -> jax.Array:
+    """Fixed two-dimensional sine-cosine codes of a grid, row-major (He et al., 2022, MAE).
+
+    Returns:
+      float32 [rows * columns, width]: the first half of the width codes the row, the second the
+      column.
+    """
+    quarter = -(-width // 4)
+    frequencies = 10000.0 ** (-jnp.arange(quarter) / quarter)
+
+    def code(places: int) -> jax.Array:
+        angles = jnp.arange(places)[:, None] * frequencies
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+
+    by_row, by_column = jnp.repeat(code(rows), columns, axis=0), jnp.tile(code(columns), (rows, 1))
+    return jnp.concatenate([by_row, by_column], axis=1)[:, :width]
 
 
 class Attention(nnx.Module):
@@ -163,15 +190,18 @@ class Encoder(nnx.Module):
         self.transposed = transposed
         self.specials = 2 if distilled else 1
         rows, columns = grid_size(shape, patch, stride)
-        patches, all_prompts = rows * columns, prompts * stages
+        all_prompts = prompts * stages
         self.cls_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
         if distilled:
             self.dist_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
-        # The patches' positions come from the pre-trained file; the prompts' start as N(0, 1).
+        # Normally the patches' positions come from a pre-trained file; from scratch they start as
+        # MAE's. The prompts' start as N(0, 1).
+        grid = (columns, rows) if transposed else (rows, columns)
         self.pos_embed = nnx.Param(
             jnp.concatenate(
                 [
-                    0.02 * rngs.params.normal((1, self.specials + patches, width)),
+                    jnp.zeros((1, self.specials, width)),
+                    sincos_positions(*grid, width)[None],
                     rngs.params.normal((1, all_prompts, width)),
                 ],
                 axis=1,

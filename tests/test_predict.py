@@ -1,0 +1,178 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import small_settings
+from video_files import corners, tone, write_video
+
+import mmadfer_jax
+from data_prep.__main__ import main as prepare
+from mmadfer_jax.data.pipeline import eval_batches
+from mmadfer_jax.errors import UserError
+from mmadfer_jax.predict import Predictor, to_json
+from mmadfer_jax.train import train
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """Four clips of two classes with their labels."""
+    folder = tmp_path_factory.mktemp("clips")
+    lines = ["path,label,split"]
+    for number, split in enumerate(("train", "train", "test", "test")):
+        sound = tone(1.0, 16000, hertz=300 * (number + 1)) if number != 3 else None
+        write_video(folder / f"{number}.mp4", corners(18 + number), sound=sound)
+        lines.append(f"{number}.mp4,{'ab'[number % 2]},{split}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(clips, tmp_path_factory) -> tuple[Path, Path]:
+    """A dataset of `clips` and a run trained on it."""
+    data, workdir = tmp_path_factory.mktemp("prepared"), tmp_path_factory.mktemp("run")
+    prepare(
+        [
+            "--dataset=folder",
+            f"--source={clips}",
+            f"--labels={clips / 'labels.csv'}",
+            f"--out={data}",
+            "--image_size=48",
+            "--detect_every=9",
+            "--workers=1",
+        ]
+    )
+    config = small_settings(data)
+    config.model.num_classes = 2
+    config.train.update({"batch_size": 2, "epochs": 1})
+    config.eval.batch_size = 2
+    config.mesh.data = 2
+    config.mesh.tensor = 2
+    train(config, workdir)
+    return data, workdir
+
+
+@pytest.fixture(scope="module")
+def predictor(run) -> Predictor:
+    return mmadfer_jax.load(run[1])
+
+
+def test_a_prediction_is_what_evaluation_sees_of_the_same_clip(run, clips, predictor):
+    """To the bit: through the video on one side, through the shards on the other."""
+    data, _ = run
+    batches = eval_batches(data, ["test"], batch_size=1, num_frames=4, spectrogram_length=64)
+    logits = np.concatenate([predictor.logits(b["frames"], b["spectrogram"]) for b in batches])
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for name in ("2.mp4", "3.mp4"):
+        prediction = predictor.predict(clips / name)
+        probabilities = [prediction.probabilities[c] for c in ("a", "b")]
+        error = np.abs(expected - probabilities).max(axis=1).min()
+        assert error < 1e-6, name
+        assert sum(probabilities) == pytest.approx(1)
+        assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
+
+
+def test_what_makes_an_answer_doubtful_is_said(clips, predictor, tmp_path):
+    silent = predictor.predict(clips / "3.mp4")
+    assert silent.sample_rate == 0
+    assert "no sound" in silent.problems
+    assert any("no face" in problem for problem in silent.problems)
+    assert silent.face_share == 0
+    short = predictor.predict(write_video(tmp_path / "short.mp4", corners(3)))
+    assert short.num_frames == 3
+    assert any("fewer than 16 frames" in problem for problem in short.problems)
+
+
+def test_sound_from_another_file(clips, predictor):
+    with_sound = predictor.predict(clips / "3.mp4", audio=clips / "2.mp4")
+    assert with_sound.sample_rate == 16000
+    assert "no sound" not in with_sound.problems
+    assert with_sound.probabilities != predictor.predict(clips / "3.mp4").probabilities
+
+
+def test_what_is_no_video_is_refused(predictor, tmp_path):
+    (tmp_path / "words.mp4").write_text("not a video")
+    with pytest.raises(UserError, match=r"words\.mp4"):
+        predictor.predict(tmp_path / "words.mp4")
+
+
+def test_float_frames_equal_uint8_frames(predictor):
+    rng = np.random.default_rng(0)
+    spectrogram = rng.standard_normal((2, 64, 128), np.float32)
+    for side in (32, 48):
+        frames = rng.integers(0, 256, (2, 4, side, side, 3), np.uint8)
+        whole = predictor.logits(frames, spectrogram)
+        assert whole.shape == (2, 2)
+        scaled = predictor.logits(frames.astype(np.float64) / 255, spectrogram)
+        np.testing.assert_allclose(scaled, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("frames", "spectrogram", "message"),
+    [
+        (np.zeros((1, 5, 32, 32, 3), np.uint8), np.zeros((1, 64, 128)), r"expected \[B, 4, H, W"),
+        (np.zeros((1, 4, 32, 32, 3), np.uint8), np.zeros((1, 64, 64)), r"expected \(1, 64, 128\)"),
+        (np.zeros((1, 4, 32, 32, 3), np.int32), np.zeros((1, 64, 128)), "frames are int32"),
+        (np.full((1, 4, 32, 32, 3), 2.0), np.zeros((1, 64, 128)), r"lie in \[2, 2\]"),
+        (np.full((1, 4, 32, 32, 3), np.nan), np.zeros((1, 64, 128)), r"expected \[0, 1\]"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(predictor, frames, spectrogram, message):
+    with pytest.raises(UserError, match=message):
+        predictor.logits(frames, spectrogram)
+
+
+def test_json_is_one_line(clips, predictor):
+    line = to_json(predictor.predict(clips / "2.mp4"))
+    fields = json.loads(line)
+    assert "\n" not in line
+    assert fields["label"] in ("a", "b")
+    assert set(fields["probabilities"]) == {"a", "b"}
+
+
+def _command(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_the_command(run, clips):
+    done = _command(
+        "-m", "mmadfer_jax.predict", clips / "2.mp4", f"--checkpoint={run[1]}", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["clip"].endswith("2.mp4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "mmadfer_jax.predict", "no.mp4", "--checkpoint=."], "no such file: no.mp4"),
+        (["-m", "mmadfer_jax.predict", "main.py", "--checkpoint=docs"], "holds no checkpoint"),
+        (["main.py", "--config=configs/none.py", "--workdir=x"], "none.py"),
+        (["main.py", "--config=configs/dfew.py"], "--workdir"),
+        (["main.py", "--config=configs/dfew.py", "--workdir=x", "--mode=guess"], "mode"),
+        (["main.py", "--config=configs/dfew.py", "--workdir=x", "--config.typo=1"], "typo"),
+        (["main.py", "--config=configs/dfew.py", "--workdir=x", "--config.seed=z"], "seed"),
+        (["main.py", "--config=configs/dfew.py", "--workdir=x", "--speed=9"], "speed"),
+        (
+            ["main.py", "--config=configs/dfew.py", "--workdir=x", "--config.data.dir=docs"],
+            "docs is no prepared dataset",
+        ),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_no_traceback(arguments, message):
+    done = _command(*arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (ROOT / "x").exists()
