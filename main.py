@@ -42,7 +42,7 @@ def _parse(argv: list[str]) -> list[str]:
     except flags.Error as error:
         sys.exit(f"error: {error}")
     except (AttributeError, KeyError) as error:
-        sys.exit(f"error: --config: there is no setting {error.args[0]}; configs/default.py lists them")
+        sys.exit(f"error: --config has no setting {error.args[0]}; configs/default.py lists all")
     except (OSError, TypeError, ValueError) as error:
         sys.exit(f"error: --config={flags.FLAGS['config'].config_filename}: {_cause(error)}")
     return rest

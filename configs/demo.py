@@ -37,8 +37,6 @@ def get_config() -> ConfigDict:
         }
     )
     config.augment.update({"brightness": (0.8, 1.2), "area": (0.7, 1.0)})
-    config.train.update(
-        {"batch_size": 16, "epochs": 30, "learning_rate": 1e-3, "warmup_steps": 40}
-    )
+    config.train.update({"batch_size": 16, "epochs": 30, "learning_rate": 1e-3, "warmup_steps": 40})
     config.eval.update({"batch_size": 32, "every_epochs": 5})
     return config

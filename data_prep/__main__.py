@@ -3,20 +3,39 @@
 import argparse
 import importlib
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from mmadfer_jax.data.storage import place
 from mmadfer_jax.errors import UserError, exit_on_user_error
 
-_DATASETS = ("folder", "synthetic")  # one module of data_prep.datasets each
-_DATASET_FLAGS = ("source", "labels", "classes", "folds", "clips", "seed")
+_DATASETS = (  # one module of data_prep.datasets each
+    "dfew",
+    "mafw",
+    "mafw_compound",
+    "crema_d",
+    "ravdess",
+    "ferv39k",
+    "afew",
+    "mer2023",
+    "enterface05",
+    "caer",
+    "folder",
+    "synthetic",
+)
+_DATASET_FLAGS = ("source", "labels", "media", "classes", "folds", "clips", "seed")
 _EPILOG = """examples:
+  python -m data_prep --dataset=dfew --source=DFEW --out=prepared --check
+  python -m data_prep --dataset=dfew --source=DFEW --out=prepared
   python -m data_prep --dataset=folder --source=videos --labels=labels.csv --out=prepared
   python -m data_prep --dataset=synthetic --clips=200 --out=prepared
 
-The labels file is CSV with the header `path,label` and, if wanted, `split`, `audio` and `group`.
-An interrupted run goes on when the same command is given again."""
+The labels file is CSV with the header `path,label` and, if wanted, `split`, `audio` and `group`;
+without it, `folder` expects a folder a class. docs/data.md describes each dataset.
+An interrupted run goes on when the same command is given again. Sources and outputs may be URLs
+that fsspec knows, such as gs://bucket/folder."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,6 +66,13 @@ def _rate(text: str) -> int | str:
     return int(text)
 
 
+def _place(text: str) -> Path:
+    try:
+        return place(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if len(set(names)) < len(names) or "" in names:
@@ -64,15 +90,52 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--dataset", choices=_DATASETS, required=True, help="where the clips come from")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the prepared dataset")
+    add("--out", type=_place, required=True, metavar="DIR", help="folder of the prepared dataset")
     add("--image_size", type=_at_least(16), default=224, metavar="S", help="frame side (224)")
     add("--sample_rate", type=_rate, default="native", metavar="HZ", help="native, or 16000, ...")
-    add("--faces", choices=("mtcnn", "none"), default="mtcnn", help="none: videos are face crops")
+    add(
+        "--faces",
+        choices=("mtcnn", "yunet", "none"),
+        default="mtcnn",
+        help="none: videos are face crops",
+    )
+    add("--face_model", metavar="ONNX", help="yunet: its model file")
+    add(
+        "--face",
+        choices=("union", "track"),
+        default="union",
+        help="crop: around all faces of a clip, or one followed (union)",
+    )
     add("--detect_every", type=_at_least(1), default=1, metavar="N", help="look in every Nth frame")
+    add(
+        "--detect_side",
+        type=_at_least(32),
+        default=1280,
+        metavar="N",
+        help="shrink longer pictures to this for the search, pixels (1280)",
+    )
+    add("--check", action="store_true", help="look at the clips and report, prepare nothing")
     add("--shards", type=_at_least(1), metavar="N", help="files a split (one per 128 clips)")
     add("--workers", type=_at_least(1), metavar="N", help="processes (one a core)")
-    add("--source", type=Path, metavar="DIR", help="folder: where the videos are")
-    add("--labels", type=Path, metavar="CSV", help="folder: labels of the videos")
+    add(
+        "--runner", choices=("local", "beam"), default="local", help="beam: an Apache Beam pipeline"
+    )
+    add("--beam_options", type=shlex.split, metavar="OPTIONS", help="beam: passed through, quoted")
+    add(
+        "--redo",
+        type=_names,
+        default=(),
+        metavar="NAMES",
+        help="prepare again: all, skipped, or names of splits or clips",
+    )
+    add("--source", type=_place, metavar="DIR", help="where the clips are")
+    add(
+        "--labels",
+        type=_place,
+        metavar="PATH",
+        help="folder: CSV file; others: folder of the lists",
+    )
+    add("--media", choices=("frames", "video"), help="dfew, mafw: take no other (what is there)")
     add("--classes", type=_names, metavar="A,B,...", help="folder: class order (sorted names)")
     add("--folds", type=_at_least(2), metavar="K", help="folder: parts without a split column (5)")
     add("--clips", type=_at_least(1), metavar="N", help="synthetic: clips to render")
@@ -93,35 +156,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = _parse(arguments)
     dataset = importlib.import_module(f"data_prep.datasets.{flags.dataset}")
     _refuse_foreign(flags, dataset.FLAGS)
-    from data_prep import listing, plan, report, run  # after the flags, which may be wrong
+    # After the flags, which may be wrong.
+    from data_prep import check, findings, listing, plan, report, run
     from mmadfer_jax.data.clip import PrepareSettings
 
     settings = PrepareSettings(
         image_size=flags.image_size,
         sample_rate=flags.sample_rate,
         faces=flags.faces,
+        face=flags.face,
+        face_model=flags.face_model,
         detect_every=flags.detect_every,
+        detect_side=flags.detect_side,
     )
+    if flags.beam_options is not None and flags.runner != "beam":
+        raise UserError("--beam_options means nothing with --runner=local")
     plan.check_out(flags.out)
     found = dataset.from_flags(flags)
     listing.check(found)
+    workers = flags.workers or os.cpu_count() or 1
     missing = [clip.missing for clip in found.clips if clip.missing]
     print(f"{len(found.clips)} clips, classes in order: {', '.join(found.classes)}")
     if missing:
         print(f"not there: {len(missing)} of them, {listing.some(missing)}")
-    if empty := set(range(len(found.classes))) - {clip.label for clip in found.clips}:
-        print(f"no clip has the class {', '.join(found.classes[i] for i in sorted(empty))}")
-    with report.progress(len(found.clips), "preparing") as advance:
-        manifest = run.prepare_dataset(
-            found,
-            flags.out,
-            settings,
-            shards=flags.shards,
-            workers=flags.workers or os.cpu_count() or 1,
-            advance=advance,
-        )
-    report.summary(found, manifest)
-    print(f"prepared in {flags.out}")
+    if flags.check:
+        with report.progress(len(found.clips), "looking") as advance:
+            entries, pictures = check.look_at_all(found, settings, workers, advance)
+        stage = findings.CHECKED
+    else:
+        with report.progress(len(found.clips), "preparing") as advance:
+            entries = run.prepare_dataset(
+                found,
+                flags.out,
+                settings,
+                shards=flags.shards,
+                workers=workers,
+                advance=advance,
+                redo=flags.redo,
+                beam_options=(flags.beam_options or []) if flags.runner == "beam" else None,
+            )
+        pictures, stage = check.sheets_of_prepared(flags.out, entries), findings.PREPARED
+    report.show(check.write(flags.out, found, entries, settings, stage, pictures), entries)
+    print(f"{stage}, see {flags.out / check.PAGE_FILE}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ class Clip:
         source: Where it came from, for the record: a path inside the source folder.
         audio_path: Where the sound is if not in the video.
         missing: What is missing, for a clip that is listed but not there.
+        is_frames: `path` is a folder of pictures, face crops that are used as they are.
+        listed_frames: Number of frames that the dataset's own list gives.
     """
 
     id: str
@@ -32,6 +34,23 @@ class Clip:
     source: str
     audio_path: Path | None = None
     missing: str | None = None
+    is_frames: bool = False
+    listed_frames: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a dataset's publication, or its lists, say it holds.
+
+    Attributes:
+        clips: All of them.
+        splits: Clips of each split, where known.
+        classes: Clips of each class, in the order of the labels, where known.
+    """
+
+    clips: int
+    splits: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    classes: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +61,15 @@ class Listing:
         name: Of the dataset; shards are called by it.
         classes: Names in the order of the labels.
         clips: In the order of the dataset's own list.
+        known: What should be there.
+        notes: What the report should say besides, such as which of several layouts was taken.
     """
 
     name: str
     classes: tuple[str, ...]
     clips: Sequence[Clip]
+    known: Known | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, list[Clip]]:

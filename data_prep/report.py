@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,10 +18,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.listing import Listing
+from data_prep.findings import CHECKED, FAULT, GOOD, NOTE, WARNING
 
 _PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
 _MOST_REASONS = 8
+_STYLES = {FAULT: "red", WARNING: "yellow", GOOD: "green", NOTE: ""}
+_MARKS = list(_STYLES)
 
 
 class _Speed(ProgressColumn):
@@ -82,29 +83,26 @@ def steps(advance: Callable[[int], None]) -> Callable[[int], None]:
     return tell
 
 
-def summary(listing: Listing, manifest: list[dict[str, Any]]) -> None:
-    """Prints clips by split and class, and what went wrong with how many."""
+def show(report: dict[str, Any], manifest: list[dict[str, Any]]) -> None:
+    """Prints clips by split and class, why clips are left out, and what else was found."""
     console = Console()
-    written = [entry for entry in manifest if entry["status"] == "written"]
-    counts = Counter((entry["split"], entry["label"]) for entry in written)
-    table = Table(
-        "class", *listing.splits, "all", title=f"written: {len(written)} of {len(manifest)} clips"
-    )
+    clips, usable, listed = report["clips"], report["usable"], report["listed"]
+    verb = "found" if report["stage"] == CHECKED else "written"
+    title = f"{verb}: {clips['usable']} of {clips['listed']} clips"
+    by_class = (report["known"] or {}).get("classes")
+    table = Table("class", *usable, "all", *(["published"] if by_class else []), title=title)
     for column in table.columns[1:]:
         column.justify = "right"
-    for label, name in enumerate(listing.classes):
-        row = [counts[split, label] for split in listing.splits]
-        table.add_row(Text(name), *map(str, row), str(sum(row)))
-    totals = [sum(n for (s, _), n in counts.items() if s == split) for split in listing.splits]
-    table.add_row("all", *map(str, totals), str(sum(totals)))
+    for label, name in enumerate(report["classes"]):
+        cells = [_cell(usable[split][label], listed[split][label]) for split in usable]
+        total = sum(usable[split][label] for split in usable)
+        whole = sum(listed[split][label] for split in usable)
+        cells += [_cell(total, whole), *([str(by_class[label])] if by_class else [])]
+        table.add_row(Text(name), *cells)
+    sums = [_cell(sum(usable[split]), sum(listed[split])) for split in usable]
+    sums += [_cell(clips["usable"], clips["listed"])]
+    table.add_row("all", *sums, *([str(report["known"]["clips"])] if by_class else []))
     console.print(table)
-    problems = Counter(problem for entry in written for problem in entry["problems"])
-    for problem, count in problems.most_common():
-        console.print(f"{count} of them: {problem}", markup=False, highlight=False)
-    rates = Counter(entry["sample_rate"] for entry in written if entry["sample_rate"])
-    if len(rates) > 1:
-        found = ", ".join(f"{rate} Hz ({count})" for rate, count in rates.most_common())
-        console.print(f"sound at different rates: {found}", markup=False, highlight=False)
     skipped = [entry for entry in manifest if entry["status"] == "skipped"]
     if skipped:
         console.print(f"skipped {len(skipped)} of {len(manifest)} clips:", highlight=False)
@@ -112,4 +110,14 @@ def summary(listing: Listing, manifest: list[dict[str, Any]]) -> None:
             console.print(f"  {entry['reason']}", markup=False, highlight=False, soft_wrap=True)
         if len(skipped) > _MOST_REASONS:
             more = len(skipped) - _MOST_REASONS
-            console.print(f"  and {more} more, see manifest.jsonl", highlight=False)
+            console.print(f"  and {more} more, see the report", highlight=False)
+    for finding in sorted(report["findings"], key=lambda finding: _MARKS.index(finding["level"])):
+        text = f"{finding['level']}: {finding['what']}"
+        if finding["detail"] and finding["level"] in (FAULT, WARNING):
+            text += f" ({finding['detail']})"
+        style = _STYLES[finding["level"]]
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _cell(usable: int, listed: int) -> Text:
+    return Text(f"{usable} of {listed}", "red") if usable < listed else Text(str(usable))

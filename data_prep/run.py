@@ -11,10 +11,22 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from upath import UPath
+
 from data_prep import worker
 from data_prep.listing import Clip, Listing, some
-from data_prep.plan import Shard, check_space, claim, is_complete, plan_shards, shard_manifest
-from mmadfer_jax.data.clip import PrepareSettings
+from data_prep.plan import (
+    Shard,
+    check_space,
+    claim,
+    forget,
+    is_complete,
+    plan_shards,
+    read_manifest,
+    shard_manifest,
+)
+from mmadfer_jax.data import storage
+from mmadfer_jax.data.clip import PrepareSettings, make_detector
 from mmadfer_jax.data.records import (
     DatasetInfo,
     Record,
@@ -29,22 +41,26 @@ MANIFEST_FILE = "manifest.jsonl"
 
 def prepare_dataset(
     listing: Listing,
-    out: Path,
+    out: str | Path | UPath,
     settings: PrepareSettings,
     *,
     shards: int | None = None,
     workers: int = 1,
     advance: Callable[[int], None] = lambda clips: None,
+    redo: Sequence[str] = (),
+    beam_options: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Writes the dataset, or what an interrupted run left to be written.
 
     Args:
         listing: The clips.
-        out: The dataset's folder.
+        out: The dataset's folder, on the disk or a URL.
         settings: How clips are prepared.
         shards: Shards a split, or None for about one per 128 clips.
         workers: Processes.
         advance: Called with the number of clips done since the last call.
+        redo: What an earlier run finished and is to be prepared again; see `plan.forget`.
+        beam_options: Runs an Apache Beam pipeline with these options; None for a pool of processes.
 
     Returns:
         The manifest, one entry a clip.
@@ -53,24 +69,28 @@ def prepare_dataset(
         UserError: `out` belongs to something else, the disk is full, a worker died, or a split is
             left without a usable clip. What is finished by then stays; the same call goes on.
     """
+    out = storage.place(out)
+    if settings.faces == "yunet":
+        make_detector(settings)  # a wrong file is refused here, not in every worker
     plan = plan_shards(listing, shards)
-    claim(listing, out, settings, plan)
+    if "all" in redo:
+        forget(listing.name, out, plan, redo)
+    claim(listing, out, settings, plan, redo)
+    if redo and "all" not in redo:
+        forget(listing.name, out, plan, redo)
     check_space(listing.clips, out)
     todo = [shard for shard in plan if not is_complete(out, listing.name, shard)]
     advance(sum(len(shard.clips) for shard in plan) - sum(len(shard.clips) for shard in todo))
     try:
-        if todo:
+        if todo and beam_options is not None:
+            _write_by_beam(todo, out, listing.name, settings, beam_options)
+            advance(sum(len(shard.clips) for shard in todo))
+        elif todo:
             clips = [clip for shard in todo for clip in shard.clips]
-            with contextlib.closing(
-                _outcomes(clips, settings, min(workers, len(clips)))
-            ) as outcomes:
+            with contextlib.closing(outcomes(clips, settings, min(workers, len(clips)))) as ready:
                 for shard in todo:
-                    _write_shard(out, listing.name, shard, outcomes, advance)
-        manifest = [
-            json.loads(line)
-            for shard in plan
-            for line in shard_manifest(out, listing.name, shard).read_text().splitlines()
-        ]
+                    write_shard(out, listing.name, shard, ready, advance)
+        manifest = [line for shard in plan for line in read_manifest(out, listing.name, shard)]
         _finish(out, listing, settings, manifest)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -82,7 +102,7 @@ def prepare_dataset(
     return manifest
 
 
-def _outcomes(
+def outcomes(
     clips: Sequence[Clip], settings: PrepareSettings, workers: int
 ) -> Iterator[worker.Outcome]:
     """Prepares clips in parallel and yields what became of them, in order."""
@@ -110,7 +130,7 @@ def _outcomes(
         raise UserError(
             f"a worker process died, preparing one of: {some(clip.path for clip in undone)}; the "
             "same command goes on from there (with fewer --workers if memory ran out; if it dies "
-            "again, take the clip out of the list and use another --out)"
+            "again, take the clip out of the list and use --redo=all)"
         ) from error
     finally:
         if not finished:  # or the shutdown would wait for the clips that are being prepared
@@ -123,17 +143,28 @@ def _has_result(future: Future) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
 
 
-def _write_shard(
-    out: Path,
+def _write_by_beam(todo: Sequence[Shard], *arguments: Any) -> None:
+    try:
+        from data_prep import beam_runner  # an extra, and slow to import
+    except ImportError as error:
+        raise UserError(
+            f"--runner=beam needs Apache Beam ({error}): pip install -r requirements-beam.txt"
+        ) from error
+    beam_runner.write_shards(todo, *arguments)
+
+
+def write_shard(
+    out: Path | UPath,
     name: str,
     shard: Shard,
-    outcomes: Iterator[worker.Outcome],
-    advance: Callable[[int], None],
+    ready: Iterator[worker.Outcome],
+    advance: Callable[[int], None] = lambda clips: None,
 ) -> None:
+    """Writes a shard, its index and its lines of the manifest, of outcomes in the shard's order."""
     lines = []
     with ShardWriter(out, shard.split, shard.number, shard.count, name) as writer:
         for clip in shard.clips:
-            outcome = next(outcomes)
+            outcome = next(ready)
             if outcome.reason is None:
                 writer.write(_record(outcome))
             lines.append(json.dumps(_entry(clip, outcome, writer.path.name), ensure_ascii=False))
@@ -164,27 +195,33 @@ def _entry(clip: Clip, outcome: worker.Outcome, shard: str) -> dict[str, Any]:
         "label": clip.label,
         "status": "written" if written else "skipped",
         "reason": outcome.reason,
+        **({"missing": True} if clip.missing else {}),
         "problems": list(outcome.problems),
         "num_frames": len(outcome.frames),
+        "declared_frames": outcome.declared_frames,
         "sample_rate": outcome.sample_rate,
-        "face_share": round(outcome.face_share, 4),
+        "face_share": outcome.face_share,
+        "sha256": outcome.sha256,
         "shard": shard if written else None,
     }
 
 
 def _finish(
-    out: Path, listing: Listing, settings: PrepareSettings, manifest: list[dict[str, Any]]
+    out: Path | UPath,
+    listing: Listing,
+    settings: PrepareSettings,
+    manifest: list[dict[str, Any]],
 ) -> None:
     text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in manifest)
-    write_atomic(Path(out, MANIFEST_FILE), text)
+    write_atomic(out / MANIFEST_FILE, text)
     written = collections.Counter(e["split"] for e in manifest if e["status"] == "written")
     for split in listing.splits:
         if not written[split]:
             reasons = [e["reason"] for e in manifest if e["split"] == split]
             raise UserError(
                 f"split {split!r} has no usable clip, all {len(reasons)} were skipped: "
-                f"{some(reasons, 1)} (see {Path(out, MANIFEST_FILE)}); mend the files and use "
-                "another --out"
+                f"{some(reasons, 1)} (see {out / MANIFEST_FILE}); mend the files and give the same "
+                "command with --redo=skipped"
             )
     info = DatasetInfo(
         name=listing.name,

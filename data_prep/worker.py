@@ -1,5 +1,6 @@
 """What a worker process of the preparation does; imports neither jax nor tensorflow-datasets."""
 
+import contextlib
 import dataclasses
 import functools
 import multiprocessing
@@ -10,9 +11,11 @@ import threading
 import cv2
 import numpy as np
 
+from data_prep import sources
 from data_prep.listing import Clip
-from mmadfer_jax.data import faces, frames
-from mmadfer_jax.data.clip import PrepareSettings, prepare_clip
+from mmadfer_jax.data import frames, storage
+from mmadfer_jax.data.clip import PreparedClip, PrepareSettings, make_detector, prepare_clip
+from mmadfer_jax.data.frame_folder import prepare_frame_folder
 from mmadfer_jax.errors import UserError
 
 
@@ -24,24 +27,31 @@ class Outcome:
     frames: list[bytes] = dataclasses.field(default_factory=list)
     spectrogram: np.ndarray | None = None
     sample_rate: int = 0
-    face_share: float = 0.0
+    face_share: float | None = None
+    declared_frames: int | None = None
+    sha256: str | None = None
     problems: tuple[str, ...] = ()
     reason: str | None = None
 
 
-_state: dict = {}  # of a worker process: the settings, and the detector once loaded
+_state = threading.local()  # the settings and the detector, which no two threads may share
 
 
 def start(settings: PrepareSettings) -> None:
-    """Readies a worker process."""
-    cv2.setNumThreads(1)  # the pool has the cores
+    """Readies a worker process of the local pool."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, without a traceback
     if parent := multiprocessing.parent_process():
         # A killed main process must not leave workers waiting for ever.
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-    _state["settings"] = settings
-    if settings.faces != "none":
-        _state["detector"] = faces.MTCNN(settings.detect_side)
+    load(settings)
+
+
+def load(settings: PrepareSettings) -> None:
+    """Readies the thread to prepare clips, if it is not."""
+    cv2.setNumThreads(1)  # there is a process for every core
+    if getattr(_state, "settings", None) != settings:
+        _state.detector = make_detector(settings)
+        _state.settings = settings
 
 
 def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
@@ -51,12 +61,11 @@ def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
 
 def prepare(clip: Clip) -> Outcome:
     """Prepares a clip. Whatever is wrong with it becomes the outcome's reason."""
-    settings: PrepareSettings = _state["settings"]
-    pack = functools.partial(frames.encode_jpeg, quality=settings.jpeg_quality)
+    settings: PrepareSettings = _state.settings
     try:
         if clip.missing:
             raise UserError(clip.missing)
-        made = prepare_clip(clip.path, settings, clip.audio_path, _state.get("detector"), pack)
+        made, facts = _make(clip, settings)
     except UserError as error:
         return Outcome(clip, reason=str(error))
     except Exception as error:  # one odd file must not end a run of hours; the reason is reported
@@ -66,6 +75,25 @@ def prepare(clip: Clip) -> Outcome:
         frames=made.frames,
         spectrogram=None if made.spectrogram is None else made.spectrogram.astype(np.float16),
         sample_rate=made.sample_rate,
-        face_share=made.face_share,
-        problems=tuple(made.problems),
+        face_share=made.face_share if made.face_share is None else round(made.face_share, 4),
+        declared_frames=facts.declared_frames,
+        sha256=facts.sha256,
+        problems=(*made.problems, *facts.problems(made.decoded_frames or len(made.frames))),
     )
+
+
+def _make(clip: Clip, settings: PrepareSettings) -> tuple[PreparedClip, sources.Facts]:
+    pack = functools.partial(frames.encode_jpeg, quality=settings.jpeg_quality)
+    with contextlib.ExitStack() as copies:
+        sound = clip.audio_path and copies.enter_context(storage.local_copy(clip.audio_path))
+        if clip.is_frames:
+            facts = sources.look(clip, clip.path)
+            return prepare_frame_folder(clip.path, settings, sound), facts
+        video = copies.enter_context(storage.local_copy(clip.path))
+        try:
+            facts = sources.look(clip, video)
+            return prepare_clip(video, settings, sound, _state.detector, pack), facts
+        except UserError as error:
+            # The copies are gone when a person reads it.
+            text = str(error).replace(str(video), str(clip.path))
+            raise UserError(text.replace(str(sound), str(clip.audio_path))) from error

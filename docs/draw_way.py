@@ -1,6 +1,6 @@
 """Draws docs/images/way.png, the way from a clip to a prediction, from what `make demo` left.
 
-    .venv/bin/python -m docs.draw_way
+Run it from the repository's root: `.venv/bin/python -m docs.draw_way`.
 """
 
 from pathlib import Path
@@ -42,9 +42,7 @@ def box(axes: Axes, x: float, y: float, width: float, height: float, text: str, 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], style: str = "-|>"):
     """An arrow between two points."""
-    axes.annotate(
-        "", end, start, arrowprops={"arrowstyle": style, "color": INK, "linewidth": 1.2}
-    )
+    axes.annotate("", end, start, arrowprops={"arrowstyle": style, "color": INK, "linewidth": 1.2})
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ def write_video(
     sound: np.ndarray | None = None,
     sample_rate: int = 16000,
     sound_codec: str = "aac",
+    rate: int = RATE,
     options: dict[str, str] | None = None,
 ) -> Path:
     """Writes frames (if any) and an int16 sound [channels, samples] (if any)."""
@@ -42,12 +43,12 @@ def write_video(
         frames = list(frames)
         if frames:
             quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
-            video = file.add_stream(codec, rate=RATE, options=quiet)
+            video = file.add_stream(codec, rate=rate, options=quiet)
             video.height, video.width = frames[0].shape[:2]
             video.pix_fmt = "yuv420p"
             video.bit_rate = 2_000_000
         if sound is not None:
-            layout = "mono" if len(sound) == 1 else "stereo"
+            layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
             audio = file.add_stream(sound_codec, rate=sample_rate, layout=layout)
         for frame in frames:
             file.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

@@ -1,4 +1,4 @@
-"""Any folder of videos with a CSV file of labels."""
+"""Any folder of videos or face frames: with a CSV file of labels, or with a folder a class."""
 
 import argparse
 import csv
@@ -8,13 +8,23 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from data_prep.datasets.media_tree import VIDEO_SUFFIXES, find_media
 from data_prep.listing import Clip, Listing, assign_folds, some
+from mmadfer_jax.data import storage
+from mmadfer_jax.data.frame_folder import is_picture
 from mmadfer_jax.errors import UserError
 
 FLAGS = ("source", "labels", "classes", "folds")
 DEFAULT_FOLDS = 5
-# The usual ones; any file may be named with its extension.
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".flv", ".m4v", ".mpg", ".wmv", ".3gp")
+# Folders above those of the classes that make fixed splits.
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+}
 COLUMNS = ("path", "label", "split", "audio", "group")
 
 
@@ -24,10 +34,58 @@ def from_flags(flags: argparse.Namespace) -> Listing:
     Raises:
         UserError: A flag is missing, or what it names cannot be used.
     """
-    for name in ("source", "labels"):
-        if getattr(flags, name) is None:
-            raise UserError(f"--dataset=folder needs --{name}")
+    if flags.source is None:
+        raise UserError("--dataset=folder needs --source")
+    if flags.labels is None:
+        return list_tree(flags.source, flags.classes, flags.folds)
     return list_clips(flags.source, flags.labels, flags.classes, flags.folds)
+
+
+def list_tree(
+    source: Path, classes: Sequence[str] | None = None, folds: int | None = None
+) -> Listing:
+    """Lists `CLASS/clip.mp4`, or `train/CLASS/clip.mp4` and `test/CLASS/clip.mp4`.
+
+    Instead of a video there may be a folder of face frames.
+
+    Args:
+        source: The folder.
+        classes: Folder names in the order of the labels; sorted names if None.
+        folds: Number of parts to make where there are no folders of splits, 5 if None.
+
+    Raises:
+        UserError: No clips, folders of one class only, or a folder that is no class.
+    """
+    media = find_media(source)
+    fixed = bool(media) and all(
+        item.parts[0].lower() in SPLIT_FOLDERS and len(item.parts) > 2 for item in media
+    )
+    depth = 1 if fixed else 0
+    loose = [item.name for item in media if len(item.parts) < depth + 2]
+    if not media or loose:
+        found = f"clips that lie in no such folder: {some(loose)}" if loose else "no clips"
+        raise UserError(
+            f"--source={source} without --labels needs a folder a class, CLASS/clip.mp4 or "
+            f"train/CLASS/clip.mp4; found {found}"
+        )
+    names = sorted({item.parts[depth] for item in media}, key=_by_number_then_name)
+    classes = tuple(classes or names)
+    if unknown := [name for name in names if name not in classes]:
+        raise UserError(
+            f"--source={source} has folders {some(unknown)}, no class of {', '.join(classes)}; "
+            "name all in --classes or move what is not meant"
+        )
+    if len(classes) < 2:
+        raise UserError(f"{source}: only one class, {classes[0]!r}; at least two are needed")
+    labels = {item.name: classes.index(item.parts[depth]) for item in media}
+    if fixed and folds:
+        raise UserError(f"--folds={folds} has no use, {source} has folders of splits")
+    if fixed:
+        parts = {item.name: SPLIT_FOLDERS[item.parts[0].lower()] for item in media}
+    else:
+        parts = assign_folds(labels, {}, folds or DEFAULT_FOLDS)
+    clips = [item.clip(label=labels[item.name], split=parts[item.name]) for item in media]
+    return Listing("folder", classes, clips)
 
 
 def list_clips(
@@ -43,7 +101,8 @@ def list_clips(
         source: Folder that paths are relative to.
         labels: CSV file, UTF-8, with a header: `path`, `label` (a class name, or its index from 0
             where `classes` are given), and if wanted `split`, `audio` (a sound file), `group`
-            (whose clips no two folds share). A path may lack its extension.
+            (whose clips no two folds share). A path may lack its extension, or be a folder of face
+            frames.
         classes: Names in the order of the labels; sorted names of the file if None.
         folds: Number of parts to make where there is no `split` column, 5 if None.
         name: Of the dataset.
@@ -85,6 +144,7 @@ def list_clips(
                 source=row.path if video is None else _relative(video, source),
                 audio_path=sound,
                 missing=missing and f"{missing}: no such file in {source}",
+                is_frames=video is not None and not _video_suffix(row.path) and video.is_dir(),
             )
         )
     return Listing(name, tuple(classes), clips)
@@ -203,7 +263,7 @@ class _Finder:
     def find(self, name: str) -> Path | None:
         """The file, or None; a bare name must fit one video only."""
         path = self._source / name
-        if path.is_file():
+        if path.is_file() or (path.is_dir() and any(map(is_picture, storage.names(path)))):
             return path
         if path.parent not in self._folders:
             self._folders[path.parent] = self._list(path.parent)

@@ -13,6 +13,7 @@ MEAN, STD = -4.2677393, 4.5689974  # of AudioSet's log-mels, as AudioMAE and AST
 _WINDOW_SECONDS, _SHIFT_SECONDS = 0.025, 0.010
 _LOW_HZ = 20.0
 _PREEMPHASIS = 0.97
+SECONDS = MAX_FRAMES * _SHIFT_SECONDS + _WINDOW_SECONDS  # of sound that are looked at, and a bit
 _FLOOR = np.finfo(np.float32).eps
 _LOWEST_RATE = 2000  # Hz; below it the window is too short for a filter bank to mean anything
 
@@ -29,7 +30,7 @@ SETTINGS = {
 }
 
 
-def log_mel(wave: np.ndarray, sample_rate: int) -> np.ndarray:
+def log_mel(wave: np.ndarray, sample_rate: int, mean: float | None = None) -> np.ndarray:
     """Log-mel energies of channel 0 at its own rate.
 
     The mean over all channels and samples is taken off first, as the reference does it. Then as
@@ -39,6 +40,7 @@ def log_mel(wave: np.ndarray, sample_rate: int) -> np.ndarray:
     Args:
         wave: float [channels, samples] in [-1, 1].
         sample_rate: Hz.
+        mean: Of the whole sound, where `wave` is only its start; None to take that of `wave`.
 
     Returns:
         float32 [n, 128], n <= 512 the frames there are; n is 0 for less than 25 ms of sound.
@@ -55,7 +57,7 @@ def log_mel(wave: np.ndarray, sample_rate: int) -> np.ndarray:
         return np.zeros((0, MEL_BINS), np.float32)
     # Only the first frames are wanted, but the mean is that of the whole sound.
     samples = wave[0, : (MAX_FRAMES - 1) * shift + length].astype(np.float32)
-    samples -= np.float32(wave.mean(dtype=np.float64))
+    samples -= np.float32(wave.mean(dtype=np.float64) if mean is None else mean)
     frames = np.lib.stride_tricks.sliding_window_view(samples, length)[::shift]  # [n, length]
     frames = frames - frames.mean(axis=1, keepdims=True)
     before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)

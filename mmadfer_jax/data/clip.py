@@ -1,23 +1,30 @@
 """One video file -> face crops and log-mel: the same for preparing a dataset and for predicting."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmadfer_jax.data import audio, faces, media
+from mmadfer_jax.data import audio, faces, media, tracks
 from mmadfer_jax.errors import UserError
 
 NATIVE = "native"
-FACES = ("mtcnn", "none")
+FACES = ("mtcnn", "yunet", "none")
+BOXES = ("union", "track")
+MAX_FRAMES = 1024  # kept of a clip; DFEW's longest has 847
 
 NO_FACE = "no face, centre crop taken"
 SEVERAL_FACES = "several faces in most frames, the crop holds them all"
+OTHER_FACES = "several faces in most frames, one was followed"
 NO_SOUND = "no sound"
 SHORT_SOUND = "sound shorter than 25 ms, taken as none"
 FEW_FRAMES = "fewer than 16 frames, the last one is repeated"
+MANY_FRAMES = f"more than {MAX_FRAMES} frames, thinned out evenly"
+
+_ADDED = ("face", "face_model")  # since format 1: left out of `to_dict` where at their defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +34,10 @@ class PrepareSettings:
     Attributes:
         image_size: Side S of the square frames, pixels.
         sample_rate: `native`, the clip's own as the reference has it, or Hz to resample to.
-        faces: `mtcnn`, or `none` where the videos show faces already and are taken whole.
+        faces: `mtcnn`, `yunet`, or `none` where the videos show faces already and are taken whole.
+        face: The one box of a clip: the `union` of all faces found, as the reference has it, or
+            that of a `track` of one face, the largest, smoothed by a median.
+        face_model: YuNet's model file.
         detect_every: Faces are looked for in every so-many-th frame.
         detect_side: Longer side to which pictures are shrunk for the search, pixels.
         face_margin: Share of the face square's side added on each side.
@@ -37,6 +47,8 @@ class PrepareSettings:
     image_size: int = 224
     sample_rate: int | str = NATIVE
     faces: str = "mtcnn"
+    face: str = "union"
+    face_model: str | None = None
     detect_every: int = 1
     detect_side: int = 1280
     face_margin: float = 0.0
@@ -55,6 +67,15 @@ class PrepareSettings:
             )
         if self.faces not in FACES:
             raise UserError(f"faces {self.faces!r}: expected one of {', '.join(FACES)}")
+        if self.face not in BOXES:
+            raise UserError(f"face {self.face!r}: expected one of {', '.join(BOXES)}")
+        if (self.faces == "yunet") != bool(self.face_model):
+            raise UserError(
+                f"face_model {self.face_model}: expected YuNet's model file with faces `yunet`, "
+                "and none with others"
+            )
+        if self.detect_side < 32:
+            raise UserError(f"detect_side {self.detect_side}: expected 32 or more")
         if self.detect_every < 1:
             raise UserError(f"detect_every {self.detect_every}: expected 1 or more")
         if not 1 <= self.jpeg_quality <= 100:
@@ -62,24 +83,39 @@ class PrepareSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """For `dataset.json`: these settings and the fixed ones beside them."""
-        return {**dataclasses.asdict(self), "log_mel": dict(audio.SETTINGS), "frame_order": "time"}
+        fields = dataclasses.fields(self)
+        defaults = {field.name: field.default for field in fields if field.name in _ADDED}
+        settings = {
+            field.name: getattr(self, field.name)
+            for field in fields
+            if field.name not in defaults or getattr(self, field.name) != defaults[field.name]
+        }
+        if self.face_model:
+            settings["face_model_sha256"] = _digest(self.face_model)
+        return {**settings, "log_mel": dict(audio.SETTINGS), "frame_order": "time"}
 
     @classmethod
     def from_dict(cls, recorded: dict[str, Any]) -> "PrepareSettings":
         """Reads back what `to_dict` gave.
 
         Raises:
-            UserError: A setting is missing, or this program computes the log-mel otherwise.
+            UserError: A setting is missing, this program computes the log-mel otherwise, or the
+                detector's model file is another one.
         """
         names = {field.name for field in dataclasses.fields(cls)}
-        if missing := sorted(names - recorded.keys()):
+        if missing := sorted(names - recorded.keys() - set(_ADDED)):
             raise UserError(f"recorded preparation lacks {', '.join(missing)}; prepare again")
-        settings = cls(**{name: recorded[name] for name in names})
+        settings = cls(**{name: recorded[name] for name in names & recorded.keys()})
         expected = settings.to_dict()
         if recorded.get("log_mel") != expected["log_mel"]:
             raise UserError(
                 f"recorded log-mel {recorded.get('log_mel')}, this program computes "
                 f"{expected['log_mel']}; prepare again"
+            )
+        if recorded.get("face_model_sha256") != expected.get("face_model_sha256"):
+            raise UserError(
+                f"{settings.face_model} is not the model file of the preparation, whose SHA-256 is "
+                f"{recorded.get('face_model_sha256')}; put that one there"
             )
         return settings
 
@@ -94,8 +130,11 @@ class PreparedClip:
         spectrogram: float32 [n <= 512, 128] log-mel, un-normalised; None without sound.
         sample_rate: Hz of the sound the log-mel was computed from; 0 without sound.
         problems: What a user should know, such as `NO_SOUND`; empty where all is well.
-        face_share: Share of the frames looked at in which a face was found; 1 with faces `none`.
+        face_share: Share of the frames looked at in which a face was found; 1 with faces `none`,
+            None for face crops that came as such.
         box: The part of the picture that was taken.
+        decoded_frames: Frames of the video, of which `frames` has every 2nd, 4th, ... if there are
+            more than `MAX_FRAMES`.
     """
 
     frames: list[Any]
@@ -103,8 +142,29 @@ class PreparedClip:
     spectrogram: np.ndarray | None
     sample_rate: int
     problems: list[str]
-    face_share: float
+    face_share: float | None
     box: faces.Box
+    decoded_frames: int | None = None
+
+
+def _digest(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; expected the ONNX model of YuNet") from error
+
+
+def make_detector(settings: PrepareSettings) -> faces.Detector | None:
+    """The face detector of the settings; None where no faces are looked for.
+
+    Raises:
+        UserError: Its model file cannot be used.
+    """
+    if settings.faces == "none":
+        return None
+    if settings.faces == "yunet":
+        return faces.YuNet(settings.face_model, settings.detect_side)
+    return faces.MTCNN(settings.detect_side)
 
 
 def prepare_clip(
@@ -117,13 +177,13 @@ def prepare_clip(
     """Turns a video into face crops and a log-mel.
 
     The video is decoded twice, once to find the faces and once to cut them out, so that no more
-    than one whole picture is held; the crops are.
+    than one whole picture is held; the crops are, up to `MAX_FRAMES`.
 
     Args:
         path: The video.
         settings: How.
         audio_path: Where the sound is if not in the video.
-        detector: Made anew if not given; used only with faces `mtcnn`.
+        detector: Made anew if not given; not used with faces `none`.
         pack: Applied to every crop as it comes, for instance to keep JPEGs and save memory.
 
     Raises:
@@ -135,8 +195,13 @@ def prepare_clip(
     else:
         box, face_share, face_problems = find_faces(path, settings, detector)
         problems = face_problems + problems
-    frames, times = [], []
-    for frame in media.read_video(path):
+    frames, times, count, step = [], [], 0, 1
+    for count, frame in enumerate(media.read_video(path), 1):
+        if (count - 1) % step:
+            continue
+        if len(frames) == MAX_FRAMES:  # so memory does not grow with the length
+            del frames[1::2], times[1::2]
+            step *= 2
         if box is None:
             box = faces.Box(0, 0, *frame.rgb.shape[1::-1])
         picture = faces.crop(frame.rgb, box, settings.image_size)
@@ -144,8 +209,10 @@ def prepare_clip(
         times.append(frame.time)
     if len(frames) < 16:
         problems = [*problems, FEW_FRAMES]
+    if step > 1:
+        problems = [*problems, MANY_FRAMES]
     return PreparedClip(
-        frames, np.array(times), spectrogram, sample_rate, problems, face_share, box
+        frames, np.array(times), spectrogram, sample_rate, problems, face_share, box, count
     )
 
 
@@ -153,13 +220,14 @@ def prepare_sound(
     path: str | Path, settings: PrepareSettings
 ) -> tuple[np.ndarray | None, int, list[str]]:
     """The log-mel of a file's sound, its rate in Hz, and problems; (None, 0, ...) without any."""
-    sound = media.read_sound(path)
+    # A second more than is looked at, because resampling bends the end.
+    sound = media.read_sound_start(path, audio.SECONDS + 1)
     if sound is None:
         return None, 0, [NO_SOUND]
-    wave, rate = sound
+    wave, rate = sound.wave, sound.rate
     if settings.sample_rate != NATIVE:
         wave, rate = audio.resample(wave, rate, settings.sample_rate), settings.sample_rate
-    spectrogram = audio.log_mel(wave, rate)
+    spectrogram = audio.log_mel(wave, rate, sound.mean)
     if not len(spectrogram):
         return None, 0, [SHORT_SOUND]
     return spectrogram, rate, []
@@ -168,23 +236,24 @@ def prepare_sound(
 def find_faces(
     path: str | Path, settings: PrepareSettings, detector: faces.Detector | None = None
 ) -> tuple[faces.Box, float, list[str]]:
-    """The crop that holds the faces of all frames, the share of frames with one, and problems."""
-    detector = detector or faces.MTCNN(settings.detect_side)
+    """The one crop of a clip, the share of frames with a face of those looked at, and problems."""
+    detector = detector or make_detector(settings)
     found, shape = [], (0, 0)
-    for rgb in _every(path, settings.detect_every):
-        found.append(detector(rgb)[0])
-        shape = rgb.shape[:2]
+    for frame in media.read_video(path, settings.detect_every):
+        found.append(detector(frame.rgb)[0])
+        shape = frame.rgb.shape[:2]
     with_face = [boxes for boxes in found if len(boxes)]
+    tracked = settings.face == "track"
     problems = []
     if not with_face:
         problems.append(NO_FACE)
     elif 2 * sum(len(boxes) > 1 for boxes in with_face) > len(with_face):
-        problems.append(SEVERAL_FACES)
-    box = faces.face_box(np.concatenate(found), *shape, settings.face_margin)
+        problems.append(OTHER_FACES if tracked else SEVERAL_FACES)
+    if tracked:
+        # The union over the frames between would be the same: they are interpolated.
+        boxes = tracks.follow(found)
+        boxes = boxes[~np.isnan(boxes[:, 0])]
+    else:
+        boxes = np.concatenate(found)
+    box = faces.face_box(boxes, *shape, settings.face_margin)
     return box, len(with_face) / len(found), problems
-
-
-def _every(path: str | Path, step: int) -> Iterator[np.ndarray]:
-    for number, frame in enumerate(media.read_video(path)):
-        if number % step == 0:
-            yield frame.rgb

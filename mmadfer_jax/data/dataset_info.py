@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from upath import UPath
 
+from mmadfer_jax.data import storage
 from mmadfer_jax.data.audio import MEL_BINS
 from mmadfer_jax.data.shards import load_split
 from mmadfer_jax.data.tfrecord import write_atomic
@@ -36,10 +38,10 @@ class DatasetInfo:
     image_size: int
     preparation: dict[str, Any]
 
-    def save(self, directory: str | os.PathLike) -> None:
+    def save(self, directory: str | os.PathLike | UPath) -> None:
         """Writes `directory/dataset.json`, whole or not at all."""
         fields = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
-        write_atomic(Path(directory, INFO_FILE), json.dumps(fields, indent=2) + "\n")
+        write_atomic(storage.place(directory) / INFO_FILE, json.dumps(fields, indent=2) + "\n")
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DatasetInfo":
@@ -48,9 +50,9 @@ class DatasetInfo:
         Raises:
             UserError: It is missing, broken or of another format version.
         """
-        path = Path(directory, INFO_FILE)
+        path = storage.place(directory) / INFO_FILE
         try:
-            fields = json.loads(path.read_text())
+            fields = json.loads(storage.read_text(path))
             version = fields.pop("format_version")
             if version != FORMAT_VERSION:
                 raise UserError(
@@ -70,7 +72,7 @@ class DatasetInfo:
         return info
 
 
-def write_tfds_metadata(directory: str | os.PathLike, info: DatasetInfo) -> None:
+def write_tfds_metadata(directory: str | os.PathLike | UPath, info: DatasetInfo) -> None:
     """Writes what `tfds.builder_from_directory` needs, from the shards' indices.
 
     Raises:
@@ -91,20 +93,29 @@ def write_tfds_metadata(directory: str | os.PathLike, info: DatasetInfo) -> None
             "source": tfds.features.Text(),
         }
     )
-    tfds.folder_dataset.write_metadata(
-        data_dir=os.fspath(directory),
-        features=features,
-        split_infos=list(_tfds_splits(tfds, Path(directory), info.splits)),
-        check_data=False,
-        description=json.dumps(info.preparation),
-    )
-
-
-def _tfds_splits(tfds: Any, directory: Path, splits: Iterable[str]) -> Iterable[Any]:
-    for split in splits:
-        shards = load_split(directory, split)
-        yield tfds.core.SplitInfo(
+    directory = storage.place(directory)
+    shards = {split: load_split(directory, split) for split in info.splits}
+    split_infos = [
+        tfds.core.SplitInfo(
             name=split,
-            shard_lengths=[len(shard.ids) for shard in shards],
-            num_bytes=sum(shard.size for shard in shards),
+            shard_lengths=[len(shard.ids) for shard in found],
+            num_bytes=sum(shard.size for shard in found),
         )
+        for split, found in shards.items()
+    ]
+    # Written aside, because TFDS opens few kinds of URL, and not atomically. It wants to see the
+    # shards' names.
+    with tempfile.TemporaryDirectory() as folder:
+        names = [shard.path.name for found in shards.values() for shard in found]
+        for name in names:
+            Path(folder, name).touch()
+        tfds.folder_dataset.write_metadata(
+            data_dir=folder,
+            features=features,
+            split_infos=split_infos,
+            check_data=False,
+            description=json.dumps(info.preparation),
+        )
+        for file in sorted(Path(folder).iterdir()):
+            if file.name not in names:
+                write_atomic(directory / file.name, file.read_bytes())

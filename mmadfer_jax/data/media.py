@@ -1,6 +1,7 @@
 """Video and sound files -> arrays, by PyAV (FFmpeg inside the wheel)."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,13 +22,14 @@ class VideoFrame(NamedTuple):
     time: float
 
 
-def read_video(path: str | Path) -> Iterator[VideoFrame]:
+def read_video(path: str | Path, every: int = 1) -> Iterator[VideoFrame]:
     """Decodes a video frame by frame, turned and mirrored as its display matrix says.
 
     Frames have the size of the first one; pixels are taken as square.
 
     Args:
         path: Any container and codec FFmpeg knows.
+        every: Only every so-many-th frame; the others are decoded, but no pictures made of them.
 
     Yields:
         The frames in order of time.
@@ -46,10 +48,10 @@ def read_video(path: str | Path) -> Iterator[VideoFrame]:
             for frame in packet.decode():
                 if count == 0:
                     width, height = frame.width, frame.height
-                rgb = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-                yield VideoFrame(
-                    _as_shown(rgb, frame), count / rate if frame.time is None else frame.time
-                )
+                if count % every == 0:
+                    rgb = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+                    time = count / rate if frame.time is None else frame.time
+                    yield VideoFrame(_as_shown(rgb, frame), time)
                 count += 1
         start, declared = container.start_time or 0, container.duration or 0
         ends, declared = ends - start / av.time_base, declared / av.time_base
@@ -75,6 +77,23 @@ def read_sound(path: str | Path) -> tuple[np.ndarray, int] | None:
     Raises:
         UserError: Not a media file, or the sound is broken.
     """
+    sound = read_sound_start(path, math.inf)
+    return None if sound is None else (sound.wave, sound.rate)
+
+
+class Sound(NamedTuple):
+    """The start of a sound, float32 [channels, samples], its rate in Hz, and the whole's mean."""
+
+    wave: np.ndarray
+    rate: int
+    mean: float
+
+
+def read_sound_start(path: str | Path, seconds: float) -> Sound | None:
+    """As `read_sound`, but keeps only the first seconds, whatever the length.
+
+    The mean is over all channels and samples of the whole sound.
+    """
     with _open(path) as container:
         if not container.streams.audio:
             return None
@@ -82,15 +101,57 @@ def read_sound(path: str | Path) -> tuple[np.ndarray, int] | None:
         if stream.codec_context is None:
             raise UserError(f"{path}: sound in a format that FFmpeg does not know")
         resampler = av.AudioResampler(format="s16p")  # keeps rate and channels
-        pieces = [
-            piece.to_ndarray()
-            for frame in container.decode(stream)
-            for piece in resampler.resample(frame)
-        ]
+        pieces, kept, total, count = [], 0, 0, 0
+        for frame in container.decode(stream):
+            for piece in resampler.resample(frame):
+                samples = piece.to_ndarray()  # int16 [channels, n]
+                total += int(samples.sum(dtype=np.int64))
+                count += samples.size
+                if kept < seconds * frame.sample_rate:
+                    pieces.append(samples)
+                    kept += samples.shape[1]
         rate = stream.codec_context.sample_rate
     if not pieces:
         return None
-    return np.concatenate(pieces, axis=1).astype(np.float32) / 32768.0, rate
+    wave = np.concatenate(pieces, axis=1).astype(np.float32) / 32768.0
+    return Sound(wave, rate, total / (32768.0 * count))
+
+
+class Header(NamedTuple):
+    """What a video says of itself, without decoding.
+
+    Attributes:
+        declared_frames: Number of frames its header declares; None where it does not say.
+        frames: Number of packets of pictures there really are; None if not counted.
+    """
+
+    declared_frames: int | None
+    frames: int | None
+
+
+def read_header(path: str | Path, count: bool = False) -> Header:
+    """Reads a video's header and, to count its pictures, all its packets.
+
+    Raises:
+        UserError: Not a video, or broken so that FFmpeg notices without decoding.
+    """
+    with _open(path) as container:
+        stream = _video_stream(path, container)
+        packets = sum(packet.size > 0 for packet in container.demux(stream)) if count else None
+        if packets == 0:
+            raise UserError(f"{path}: its video stream holds no frame")
+        return Header(stream.frames or None, packets)
+
+
+def read_sound_rate(path: str | Path) -> int:
+    """The rate in Hz of a file's first sound track by its header, 0 without one.
+
+    Raises:
+        UserError: Not a media file.
+    """
+    with _open(path) as container:
+        codec = container.streams.audio[0].codec_context if container.streams.audio else None
+        return codec.sample_rate if codec else 0
 
 
 @contextlib.contextmanager

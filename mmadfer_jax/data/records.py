@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
+from upath import UPath
 
-from mmadfer_jax.data import tfrecord
+from mmadfer_jax.data import storage, tfrecord
 from mmadfer_jax.data.audio import MEL_BINS
 from mmadfer_jax.data.dataset_info import DatasetInfo, write_tfds_metadata
 from mmadfer_jax.data.shards import index_path, load_split, shard_name
@@ -155,19 +156,20 @@ class ShardWriter:
 
     def __init__(
         self,
-        directory: str | os.PathLike,
+        directory: str | os.PathLike | UPath,
         split: str,
         shard: int,
         num_shards: int,
         dataset_name: str,
     ):
         name = shard_name(dataset_name, split, shard, num_shards)
-        self.path = Path(directory, name)
+        self.path = storage.place(directory) / name
         self.index_path = index_path(directory, name)
         self._columns: dict[str, list] = {"offsets": [], "lengths": [], "ids": [], "labels": []}
 
     def __enter__(self) -> "ShardWriter":
-        self.index_path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.index_path, Path):
+            self.index_path.parent.mkdir(parents=True, exist_ok=True)
         self._file = tfrecord.temporary(self.path).open("wb")
         self._offset = 0
         return self
@@ -191,7 +193,7 @@ class ShardWriter:
         try:
             if kind is None:
                 # An older index must never meet the new shard.
-                self.index_path.unlink(missing_ok=True)
+                storage.remove(self.index_path)
                 tfrecord.finish(self._file, self.path)
         finally:
             tfrecord.abandon(self._file, self.path)  # nothing to do where it was finished
@@ -217,12 +219,11 @@ class RecordSource:
         UserError: A split is unknown or empty, a shard missing or short.
     """
 
-    def __init__(self, directory: str | os.PathLike, splits: Sequence[str]):
+    def __init__(self, directory: str | os.PathLike | UPath, splits: Sequence[str]):
         if not splits or isinstance(splits, str):
             raise UserError(f"splits must be a list of at least one name, got {splits!r}")
         if len(set(splits)) != len(splits):
             raise UserError(f"splits name one twice: {list(splits)}")
-        directory = Path(directory)
         shards = [shard for split in splits for shard in load_split(directory, split)]
         self._paths = [shard.path for shard in shards]
         self._shards = np.repeat(np.arange(len(shards)), [len(shard.ids) for shard in shards])
@@ -263,6 +264,8 @@ class RecordSource:
 
     def _read(self, shard: int, offset: int, length: int) -> bytes:
         """The one place that reads a shard; returns fewer bytes than asked where the file ends."""
+        if storage.is_remote(self._paths[shard]):
+            return storage.read_range(self._paths[shard], offset, length)
         with self._lock:
             if shard not in self._files:
                 self._files[shard] = os.open(self._paths[shard], os.O_RDONLY)

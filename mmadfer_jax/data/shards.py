@@ -4,11 +4,16 @@ import dataclasses
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from upath import UPath
+
+from mmadfer_jax.data import storage
 from mmadfer_jax.errors import UserError
 
 INDEX_FOLDER = "index"
+_READERS = 16  # of indices behind a URL, where every one is a round trip
 _SHARD_NAME = re.compile(
     r"(?P<dataset>[a-zA-Z]\w*)-(?P<split>\w+)\.tfrecord-(?P<shard>\d{5})-of-(?P<count>\d{5})"
 )
@@ -29,16 +34,21 @@ def shard_name(dataset_name: str, split: str, shard: int, num_shards: int) -> st
     return name
 
 
-def index_path(directory: str | os.PathLike, name: str) -> Path:
+def is_shard_name(name: str) -> bool:
+    """Whether a file is called as a shard is."""
+    return _SHARD_NAME.fullmatch(name) is not None
+
+
+def index_path(directory: str | os.PathLike | UPath, name: str) -> Path | UPath:
     """Where the index of the shard called `name` lies. The shard is complete once it exists."""
-    return Path(directory, INDEX_FOLDER, f"{name}.json")
+    return storage.place(directory) / INDEX_FOLDER / f"{name}.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """A shard's file and its index."""
 
-    path: Path
+    path: Path | UPath
     size: int  # bytes
     offsets: list[int]
     lengths: list[int]
@@ -46,39 +56,40 @@ class Shard:
     labels: list[int]
 
 
-def _find_shards(directory: Path) -> dict[str, list[re.Match]]:
+def _find_shards(directory: Path | UPath) -> dict[str, list[re.Match]]:
     """The names of every complete shard, by split."""
     splits: dict[str, list[re.Match]] = {}
-    for path in sorted(Path(directory, INDEX_FOLDER).glob("*.json")):
-        if match := _SHARD_NAME.fullmatch(path.stem):
+    for name in storage.names(directory / INDEX_FOLDER):
+        if match := _SHARD_NAME.fullmatch(name.removesuffix(".json")):
             splits.setdefault(match["split"], []).append(match)
     return splits
 
 
-def _load_shard(directory: Path, name: str) -> Shard:
-    path, index = Path(directory, name), index_path(directory, name)
+def _load_shard(directory: Path | UPath, name: str) -> Shard:
+    path, index = directory / name, index_path(directory, name)
     again = "prepare the dataset again"
     try:
-        fields = json.loads(index.read_text())
+        fields = json.loads(storage.read_text(index))
         columns = [fields[key] for key in ("offsets", "lengths", "ids", "labels")]
         size = int(fields["bytes"])
         if len({len(column) for column in columns}) != 1:
             raise ValueError("columns of unequal length")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{index} is no index of a shard ({error}); {again}") from error
-    if not path.is_file():
+    if (found := storage.size(path)) is None:
         raise UserError(f"{path} is missing although its index is there; {again}")
-    if (found := path.stat().st_size) != size:
+    if found != size:
         raise UserError(f"{path} has {found} bytes, its index expects {size}; {again}")
     return Shard(path, size, *columns)
 
 
-def load_split(directory: Path, split: str) -> list[Shard]:
+def load_split(directory: str | os.PathLike | UPath, split: str) -> list[Shard]:
     """The shards of a split in order.
 
     Raises:
         UserError: The split is unknown or empty, or a shard is missing, short or has no good index.
     """
+    directory = storage.place(directory)
     splits = _find_shards(directory)
     if split not in splits:
         known = ", ".join(sorted(splits)) or "none"
@@ -95,7 +106,9 @@ def load_split(directory: Path, split: str) -> list[Shard]:
             f"split {split!r} in {directory} lacks shards {absent} of {sets[0][1]}; "
             "run the preparation again, it takes up where it stopped"
         )
-    shards = [_load_shard(directory, match[0]) for match in splits[split]]
+    with ThreadPoolExecutor(_READERS if storage.is_remote(directory) else 1) as readers:
+        found = readers.map(lambda match: _load_shard(directory, match[0]), splits[split])
+        shards = list(found)
     if not any(shard.ids for shard in shards):
         known = ", ".join(sorted(set(splits) - {split})) or "none"
         raise UserError(f"split {split!r} in {directory} has no clips; other splits there: {known}")

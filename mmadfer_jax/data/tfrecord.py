@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
+from upath import UPath
+
+from mmadfer_jax.data import storage
 
 _HEADER = struct.Struct("<QI")  # length of the data, masked CRC32C of the length
 _FOOTER = struct.Struct("<I")  # masked CRC32C of the data
@@ -42,13 +45,13 @@ def unframe(raw: bytes, length: int) -> bytes:
     return data
 
 
-def write_atomic(path: str | os.PathLike, data: bytes | str) -> None:
+def write_atomic(path: str | os.PathLike | UPath, data: bytes | str) -> None:
     """Writes a file so that it is there whole or not at all.
 
     Raises:
         OSError: The disk refused, for instance because it is full; nothing is left behind.
     """
-    path = Path(path)
+    path = storage.place(path)
     file = temporary(path).open("wb")
     try:
         file.write(data.encode() if isinstance(data, str) else data)
@@ -58,18 +61,24 @@ def write_atomic(path: str | os.PathLike, data: bytes | str) -> None:
         raise
 
 
-def temporary(path: Path) -> Path:
-    """Where a file is written before it gets its name."""
+def temporary(path: Path | UPath) -> Path:
+    """Where a file is written before it gets its name; on the disk for one behind a URL."""
+    if not isinstance(path, Path):
+        return storage.staging(path)
     # One fixed name, so that a later run overwrites what a killed one left. The dot keeps it from
     # matching the pattern by which TFDS finds shards.
     return path.with_name(f".{path.name}.tmp")
 
 
-def finish(file: BinaryIO, path: Path) -> None:
+def finish(file: BinaryIO, path: Path | UPath) -> None:
     """Gives a file that was opened at `temporary(path)` its name, once it is on the disk."""
     file.flush()
     os.fsync(file.fileno())
     file.close()
+    if not isinstance(path, Path):
+        storage.upload(temporary(path), path)
+        temporary(path).unlink()
+        return
     temporary(path).replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -78,7 +87,7 @@ def finish(file: BinaryIO, path: Path) -> None:
         os.close(folder)
 
 
-def abandon(file: BinaryIO, path: Path) -> None:
+def abandon(file: BinaryIO, path: Path | UPath) -> None:
     """Closes and deletes a file that was opened at `temporary(path)`."""
     try:
         file.close()

@@ -1,44 +1,50 @@
 """Foreign tensor names against ours, and the strict accounting every load goes through."""
 
 import dataclasses
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from mmadfer_jax.errors import UserError
 
+Shape = tuple[int, ...]
+
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One line of a layout: a pattern of our parameter path and the foreign name it comes from."""
+    """One line of a layout: a pattern of our parameter path and the foreign names of its parts."""
 
     path: re.Pattern
-    name: str  # template of `Match.expand`
+    names: tuple[str, ...]  # templates of `Match.expand`
 
-    def foreign_name(self, path: str) -> str | None:
-        """The foreign name of `path`, or None where the rule does not speak of it."""
+    def foreign_names(self, path: str) -> tuple[str, ...] | None:
+        """The foreign names of `path`, or None where the rule does not speak of it."""
         match = self.path.fullmatch(path)
-        return match.expand(self.name) if match else None
+        return tuple(match.expand(name) for name in self.names) if match else None
 
 
-def rules(table: Iterable[tuple[str, str]]) -> tuple[Rule, ...]:
-    """Compiles a table of (pattern, template)."""
-    return tuple(Rule(re.compile(pattern), name) for pattern, name in table)
+def rules(table: Iterable[tuple[str, str | tuple[str, ...]]]) -> tuple[Rule, ...]:
+    """Compiles a table of (pattern, template), or (pattern, templates) where we join tensors."""
+    return tuple(
+        Rule(re.compile(pattern), (names,) if isinstance(names, str) else names)
+        for pattern, names in table
+    )
 
 
-def foreign_names(layout: tuple[Rule, ...], paths: Iterable[str]) -> dict[str, str]:
-    """Maps each of our paths to its foreign name by the first rule that matches.
+def foreign_names(layout: tuple[Rule, ...], paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Maps each of our paths to its foreign names by the first rule that matches.
 
     Raises:
       KeyError: for a path without a rule: the layout is incomplete.
     """
     names = {}
     for path in paths:
-        name = next((n for rule in layout if (n := rule.foreign_name(path)) is not None), None)
-        if name is None:
+        found = next((n for rule in layout if (n := rule.foreign_names(path)) is not None), None)
+        if found is None:
             raise KeyError(f"no rule of the layout speaks of parameter {path!r}")
-        names[path] = name
+        names[path] = found
     return names
 
 
@@ -56,10 +62,55 @@ def to_torch_axes(path: str, array: np.ndarray) -> np.ndarray:
     return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
 
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """How a foreign format lays out the tensors that make up one of our parameters."""
+
+    join: Callable[[str, list[np.ndarray]], np.ndarray]  # (path, its tensors) -> our array
+    shape: Callable[[str, Shape, int], Shape]  # (path, our shape, tensors) -> shape of each
+
+
+def _join_torch(path: str, parts: list[np.ndarray]) -> np.ndarray:
+    return to_our_axes(path, parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+
+def _torch_shape(path: str, shape: Shape, parts: int) -> Shape:
+    if path.endswith(".kernel"):
+        shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+    return (shape[0] // parts, *shape[1:])
+
+
+TORCH = Axes(_join_torch, _torch_shape)
+OURS = Axes(lambda path, parts: parts[0], lambda path, shape, parts: shape)
+
+
+def flax_attention(heads: int) -> Axes:
+    """The axes of the original JAX ViT: ours, but with the heads as an axis of their own."""
+
+    def join(path: str, parts: list[np.ndarray]) -> np.ndarray:
+        if path.endswith("qkv.kernel"):
+            return np.concatenate([p.reshape(p.shape[0], -1) for p in parts], axis=1)
+        if path.endswith("qkv.bias"):
+            return np.concatenate([p.reshape(-1) for p in parts])
+        if path.endswith("attn.proj.kernel"):
+            return parts[0].reshape(-1, parts[0].shape[-1])
+        return parts[0]
+
+    def shape(path: str, shape: Shape, parts: int) -> Shape:
+        if re.search(r"qkv\.(kernel|bias)$", path):
+            return (*shape[:-1], heads, shape[-1] // parts // heads)
+        if path.endswith("attn.proj.kernel"):
+            return (heads, shape[0] // heads, shape[1])
+        return shape
+
+    return Axes(join, shape)
+
+
 def take(
     tensors: Mapping[str, np.ndarray],
-    names: Mapping[str, str],
-    shapes: Mapping[str, tuple[int, ...]],
+    names: Mapping[str, tuple[str, ...]],
+    shapes: Mapping[str, Shape],
+    axes: Axes,
     *,
     leftovers: str,
     source: str,
@@ -67,9 +118,10 @@ def take(
     """Takes every one of our parameters out of a foreign file, with nothing left unexplained.
 
     Args:
-      tensors: the file, by its own names and in PyTorch's axes.
-      names: our path -> foreign name (`foreign_names`).
+      tensors: the file, by its own names and in its own axes.
+      names: our path -> foreign names (`foreign_names`).
       shapes: our path -> shape, in our axes.
+      axes: the file's axes.
       leftovers: pattern of foreign names that are known and not needed.
       source: what the file is called in the error.
 
@@ -79,18 +131,21 @@ def take(
     Raises:
       UserError: one, that names every missing, unexpected and mis-shaped tensor.
     """
-    used = set(names.values())
+    used = {name for parts in names.values() for name in parts}
     missing = sorted(used - set(tensors))
     unexpected = sorted(n for n in set(tensors) - used if not re.fullmatch(leftovers, n))
     taken, misshaped = {}, []
-    for path, name in names.items():
-        if name not in tensors:
-            continue
-        array = to_our_axes(path, np.asarray(tensors[name], dtype=np.float32))
-        if array.shape != tuple(shapes[path]):
-            expected = to_torch_axes(path, np.empty(shapes[path], np.bool_)).shape
-            misshaped.append(f"{name} {tuple(tensors[name].shape)}, expected {expected}")
-        taken[path] = array
+    for path, parts in names.items():
+        found = [tensors[name] for name in parts if name in tensors]
+        expected = axes.shape(path, tuple(shapes[path]), len(parts))
+        wrong = [
+            f"{name} {tuple(tensors[name].shape)}, expected {expected}"
+            for name in parts
+            if name in tensors and tuple(tensors[name].shape) != expected
+        ]
+        misshaped += wrong
+        if not wrong and len(found) == len(parts):
+            taken[path] = axes.join(path, [np.asarray(x, dtype=np.float32) for x in found])
     problems = [
         f"{len(found)} {what}: {'; '.join(found)}"
         for what, found in (
@@ -103,3 +158,9 @@ def take(
     if problems:
         raise UserError(f"{source} does not fit the model. Tensors " + ". ".join(problems))
     return taken
+
+
+def square_side(tokens: int) -> int | None:
+    """The side of a square of `tokens` patches, None where they make no square."""
+    side = math.isqrt(max(tokens, 0))
+    return side if side > 0 and side * side == tokens else None

@@ -1,12 +1,23 @@
 """The tensor names of the authors' released MMA-DFER checkpoints."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
 
+from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.mma_dfer import ModelConfig
 from mmadfer_jax.models.params import abstract_params
-from mmadfer_jax.weights.layout import foreign_names, rules, take, to_torch_axes
+from mmadfer_jax.weights.encoder_kinds import count_layers, usual_heads
+from mmadfer_jax.weights.files import TensorFile
+from mmadfer_jax.weights.layout import (
+    TORCH,
+    foreign_names,
+    rules,
+    square_side,
+    take,
+    to_torch_axes,
+)
 
 # Flax says kernel and scale where PyTorch says weight; both are spelled out in the endings below.
 _LAYER = r"\.(?:kernel|scale)"
@@ -58,28 +69,141 @@ LEFTOVERS = r"(image_encoder|audio_model)\.head\.(weight|bias)"
 
 def torch_names(config: ModelConfig) -> dict[str, str]:
     """Our parameter path -> the tensor's name in a released checkpoint, without `module.`."""
-    return foreign_names(LAYOUT, abstract_params(config))
+    return {path: name for path, (name,) in foreign_names(LAYOUT, abstract_params(config)).items()}
 
 
-def from_torch(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, np.ndarray]:
+def is_mma_dfer(file: TensorFile) -> bool:
+    """Whether the file holds a whole model, of the authors' names or of ours."""
+    own = file.own
+    if own is not None:
+        return own.get("content") == "model"
+    return any(
+        re.match(r"(module\.)?(image_encoder|audio_model|temporal_net)\.", name)
+        for name in file.tensors
+    )
+
+
+def read_config(tensors: Mapping[str, np.ndarray], source: str) -> ModelConfig:
+    """Reads every size off the tensors of a released checkpoint (names without `module.`).
+
+    What tensors cannot tell is as published: heads of 64 channels, 128 mel bands, strides equal to
+    patches. A size whose tensor is missing keeps the published value: the load that follows names
+    the tensor.
+
+    Raises:
+      UserError: where a number of positions makes no grid.
+    """
+
+    def shape(name: str, published: tuple[int, ...]) -> tuple[int, ...]:
+        tensor = tensors.get(name)
+        return tensor.shape if tensor is not None and tensor.ndim == len(published) else published
+
+    def layers(pattern: str, published: int) -> int:
+        return count_layers(tensors, pattern) or published
+
+    image, audio = "image_encoder.", "audio_model."
+    temporal = "temporal_net.temporal_transformer.layers."
+    width = shape(image + "cls_token", (1, 1, 768))[2]
+    patch = shape(image + "patch_embed.proj.weight", (width, 3, 16, 16))[2:]
+    audio_patch = shape(audio + "patch_embed.proj.weight", (width, 1, 16, 16))[2:]
+    stages = layers(r"^image_encoder\.learnable_prompts_progr\.(\d+)", 2)
+    prompts = shape(image + "learnable_prompts_progr.0", (3, width))[0]
+    others = 1 + prompts * stages
+    image_patches = shape(image + "pos_embed", (1, 196 + others, width))[1] - others
+    audio_patches = shape(audio + "pos_embed", (1, 256 + others, width))[1] - others
+    side, bands = square_side(image_patches), 128 // audio_patch[1]
+    if side is None or audio_patches < 1 or audio_patches % bands:
+        raise UserError(
+            f"{source}: {image_patches} image and {audio_patches} audio patch positions make no "
+            f"square and no grid of {bands} frequency bands"
+        )
+    temporal_width = shape("vision_proj.weight", (512, width))[0]
+    inner = shape(temporal + "0.0.fn.fn.to_q.weight", (512, temporal_width))[0]
+    return ModelConfig(
+        num_classes=shape("our_classifier.weight", (7, temporal_width))[0],
+        num_frames=shape("temporal_net.pos_embedding", (1, 17, temporal_width))[1] - 1,
+        image_size=side * patch[0],
+        image_patch=patch[0],
+        image_stride=patch[0],
+        spectrogram_shape=(audio_patches // bands * audio_patch[0], bands * audio_patch[1]),
+        audio_patch=tuple(audio_patch),
+        audio_stride=None if audio_patch == (16, 16) else tuple(audio_patch),
+        width=width,
+        depth=layers(r"^image_encoder\.blocks\.(\d+)\.", 12),
+        heads=usual_heads(width),
+        mlp_dim=shape(image + "blocks.0.mlp.fc1.weight", (4 * width, width))[0],
+        prompts=prompts,
+        stages=stages,
+        bottleneck=shape(image + "temporal_pre.0.weight", (128, width))[0],
+        temporal_width=temporal_width,
+        temporal_depth=layers(r"^temporal_net\.temporal_transformer\.layers\.(\d+)\.", 1),
+        temporal_heads=max(1, inner // 64),
+        temporal_head_dim=min(64, inner),
+        temporal_mlp_dim=shape(temporal + "0.1.fn.fn.net.0.weight", (1024, temporal_width))[0],
+    )
+
+
+def from_torch(
+    tensors: Mapping[str, np.ndarray],
+    config: ModelConfig,
+    source: str = "the MMA-DFER checkpoint",
+) -> dict[str, np.ndarray]:
     """Reads the tensors of a released checkpoint (names without `module.`) into our parameters.
 
     Raises:
       UserError: that names every missing, unexpected and mis-shaped tensor.
     """
     shapes = {path: p.shape for path, p in abstract_params(config).items()}
-    return take(
-        tensors,
-        torch_names(config),
-        shapes,
-        leftovers=LEFTOVERS,
-        source="the MMA-DFER checkpoint",
-    )
+    names = {path: (name,) for path, name in torch_names(config).items()}
+    return take(tensors, names, shapes, TORCH, leftovers=LEFTOVERS, source=source)
 
 
 def to_torch(params: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`; the leftover heads are not among the result."""
+    """The inverse of `from_torch`; the leftover heads are not among the result.
+
+    Raises:
+      UserError: for a model that the authors' program cannot compute.
+    """
+    check_authors_program(config)
     return {
         name: to_torch_axes(path, np.asarray(params[path]))
         for path, name in torch_names(config).items()
     }
+
+
+def leftovers(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The unused heads of a released checkpoint, kept so that it goes out as it came in."""
+    return {name: x for name, x in tensors.items() if re.fullmatch(LEFTOVERS, name)}
+
+
+def fresh_leftovers(config: ModelConfig) -> dict[str, np.ndarray]:
+    """Zeros for the unused heads of a model that did not come from a released checkpoint."""
+    heads = {"image_encoder": 12, "audio_model": 1000}
+    return {
+        f"{encoder}.head.{name}": np.zeros(shape, np.float32)
+        for encoder, classes in heads.items()
+        for name, shape in (("weight", (classes, config.width)), ("bias", (classes,)))
+    }
+
+
+def check_authors_program(config: ModelConfig) -> None:
+    """Refuses a model whose weights would load in the authors' program and mean something else.
+
+    Raises:
+      UserError: that names every setting which that program does not have.
+    """
+    published = ModelConfig()
+    names = ("audio_encoder", "image_mean", "image_std", "image_norm_eps", "audio_norm_eps")
+    wrong = [
+        f"model.{name} is {getattr(config, name)!r}, there it is {getattr(published, name)!r}"
+        for name in names
+        if getattr(config, name) != getattr(published, name)
+    ]
+    strides = (config.image_stride, config.audio_patch_stride)
+    if strides != (config.image_patch, config.audio_patch):
+        wrong.append(f"strides are {strides}, there patches do not overlap")
+    if wrong:
+        raise UserError(
+            f"the authors' program cannot compute this model: {'; '.join(wrong)}. "
+            "Export it in our own layout (--layout=own)"
+        )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from video_files import RATE, corners, tone, write_video
 
-from mmadfer_jax.data import audio, clip, frames
+from mmadfer_jax.data import audio, clip, frames, media
 from mmadfer_jax.data.clip import PrepareSettings, prepare_clip
 from mmadfer_jax.errors import UserError
 
@@ -72,6 +72,52 @@ def test_the_box_is_the_union_over_all_frames_looked_at(tmp_path):
     assert made.box == (10, 5, 50, 45)
     assert made.face_share == pytest.approx(2 / 3)
     assert clip.NO_FACE not in made.problems
+
+
+def test_a_track_leaves_out_who_else_is_there(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", corners(9))
+    face, other = [10, 10, 30, 30], [70, 40, 80, 50]
+    answers = [[face, other]] * 4 + [[other]] + [[face, other]] * 4
+    track = PrepareSettings(image_size=32, face="track")
+    made = prepare_clip(path, track, detector=Boxes(*answers))
+    assert made.box == (10, 10, 30, 30)
+    assert clip.OTHER_FACES in made.problems
+    union = prepare_clip(path, PrepareSettings(image_size=32), detector=Boxes(*answers))
+    assert union.box == (10, 0, 80, 64)
+    assert clip.SEVERAL_FACES in union.problems
+    none = prepare_clip(path, track, detector=Boxes([]))
+    assert none.box == (32, 16, 64, 48)
+    assert clip.NO_FACE in none.problems
+
+
+@pytest.mark.parametrize("count", [33, 70, 129])
+def test_very_long_clips_are_thinned_out_evenly(tmp_path, monkeypatch, count):
+    monkeypatch.setattr(clip, "MAX_FRAMES", 32)
+    path = write_video(tmp_path / "clip.mp4", corners(count))
+    made = prepare_clip(path, TAKEN_WHOLE)
+    step = {33: 2, 70: 4, 129: 8}[count]
+    np.testing.assert_allclose(made.times, np.arange(0, count, step) / RATE, atol=2e-3)
+    assert len(made.frames) == len(made.times) <= 32
+    assert made.decoded_frames == count
+    assert clip.MANY_FRAMES in made.problems
+
+
+def test_only_the_start_of_a_long_sound_is_held_and_the_log_mel_is_the_same(tmp_path):
+    wave = tone(20, 16000) + np.int16(900)  # with a mean that matters
+    wave[:, 200_000:] //= 2
+    path = write_video(
+        tmp_path / "clip.wav", [], sound=wave, sample_rate=16000, sound_codec="pcm_s16le"
+    )
+    start, (whole, rate) = media.read_sound_start(path, 6.0), media.read_sound(path)
+    assert whole.shape == (1, 320_000)
+    assert 96_000 <= start.wave.shape[1] < 110_000
+    assert start.mean == whole.mean(dtype=np.float64)
+    expected = audio.log_mel(whole, rate)
+    np.testing.assert_array_equal(audio.log_mel(start.wave, rate, start.mean), expected)
+    made, _, _ = clip.prepare_sound(path, PrepareSettings(sample_rate=8000))
+    whole = audio.log_mel(audio.resample(whole, rate, 8000), 8000)
+    np.testing.assert_allclose(made, whole, atol=2e-2)
+    assert np.abs(made - whole).mean() < 1e-4
 
 
 def test_no_face_is_reported_and_the_centre_taken(tmp_path):
@@ -162,6 +208,9 @@ def test_what_cannot_be_used_is_refused(tmp_path):
         {"sample_rate": "fast"},
         {"sample_rate": 44},
         {"faces": "dlib"},
+        {"face": "smallest"},
+        {"face_model": "yunet.onnx"},
+        {"detect_side": 8},
         {"detect_every": 0},
         {"jpeg_quality": 101},
     ],
@@ -171,11 +220,29 @@ def test_wrong_settings_are_named(wrong):
         PrepareSettings(**wrong)
 
 
+def test_the_detector_model_is_recorded_by_its_content(tmp_path):
+    model = tmp_path / "yunet.onnx"
+    with pytest.raises(UserError, match="expected YuNet's model file"):
+        PrepareSettings(faces="yunet")
+    settings = PrepareSettings(faces="yunet", face_model=str(model))
+    with pytest.raises(UserError, match=r"yunet\.onnx: No such file"):
+        settings.to_dict()
+    model.write_bytes(b"one")
+    recorded = settings.to_dict()
+    assert PrepareSettings.from_dict(recorded) == settings
+    model.write_bytes(b"another")
+    with pytest.raises(UserError, match=r"yunet\.onnx is not the model file of the preparation"):
+        PrepareSettings.from_dict(recorded)
+
+
 def test_settings_survive_being_recorded():
     settings = PrepareSettings(image_size=160, sample_rate=16000, detect_every=5)
     recorded = settings.to_dict()
     assert PrepareSettings.from_dict(recorded) == settings
     assert recorded["log_mel"]["bins"] == 128
+    track = PrepareSettings(face="track")
+    assert PrepareSettings.from_dict(track.to_dict()) == track
+    assert "face" not in recorded  # as in datasets of before
     with pytest.raises(UserError, match="lacks detect_every"):
         PrepareSettings.from_dict({k: v for k, v in recorded.items() if k != "detect_every"})
     with pytest.raises(UserError, match="log-mel"):

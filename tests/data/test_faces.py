@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmadfer_jax.data import faces
+from mmadfer_jax.errors import UserError
 
 PHOTO = Path(__file__).parent / "astronaut.jpg"
 
@@ -133,3 +134,44 @@ def test_worker_modules_start_light():
     command = [sys.executable, "-W", "error", "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.stderr.strip() == ""
+
+
+class FakeYuNet:
+    """What `cv2.FaceDetectorYN.create` gives, with one face in the middle of any picture."""
+
+    def __init__(self, answer=True):
+        self.answer = answer
+
+    def setInputSize(self, size):  # noqa: N802, OpenCV's name
+        self.size = size
+
+    def detect(self, bgr):
+        assert bgr.shape[1::-1] == self.size
+        width, height = self.size
+        assert tuple(bgr[0, 0]) == (30, 20, 10)  # blue first
+        if not self.answer:
+            return 0, None
+        face = [width / 4, height / 4, width / 2, height / 2, *[1] * 10, 0.9]
+        return 1, np.array([face, [5, 5, 0, 9, *[1] * 10, 0.8]], np.float32)
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_yunet_answers_in_the_pixels_of_the_picture(tmp_path, monkeypatch, answer):
+    model = tmp_path / "yunet.onnx"
+    model.touch()
+    fake = FakeYuNet(answer)
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: fake)
+    boxes, scores = faces.YuNet(model, max_side=100)(np.full((200, 400, 3), (10, 20, 30), np.uint8))
+    assert fake.size == (100, 50)
+    np.testing.assert_allclose(boxes, [[100, 52, 300, 152]] if answer else np.zeros((0, 4)), atol=5)
+    assert boxes.dtype == scores.dtype == np.float32
+    assert len(scores) == len(boxes)
+
+
+def test_yunet_needs_its_model_file(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.onnx: no such file"):
+        faces.YuNet(tmp_path / "absent.onnx")
+    wrong = tmp_path / "wrong.onnx"
+    wrong.write_bytes(b"not a model" * 9)
+    with pytest.raises(UserError, match=r"wrong\.onnx: not an ONNX model of YuNet"):
+        faces.YuNet(wrong)

@@ -72,11 +72,11 @@ def prepare(source, out, settings=SETTINGS, **options):
 
 
 def contents(folder):
-    """Checksums of all files."""
+    """Checksums of all files but the reports."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.stem != "report"
     }
 
 
@@ -111,7 +111,7 @@ def test_dataset_json_says_how_it_was_made(prepared):
     assert PrepareSettings.from_dict(info.preparation) == SETTINGS
 
 
-def test_the_manifest_has_every_clip(prepared):
+def test_the_manifest_has_every_clip(source, prepared):
     manifest = manifest_of(prepared)
     assert len(manifest) == GOOD + 3
     skipped = {name: e["reason"] for name, e in manifest.items() if e["status"] == "skipped"}
@@ -130,8 +130,10 @@ def test_the_manifest_has_every_clip(prepared):
         "reason": None,
         "problems": [],
         "num_frames": 17,
+        "declared_frames": 17,
         "sample_rate": 16000,
         "face_share": 1.0,
+        "sha256": hashlib.sha256((source / "клип 0.mp4").read_bytes()).hexdigest(),
         "shard": manifest["клип 0"]["shard"],
     }
     for name, entry in manifest.items():
@@ -255,7 +257,7 @@ def test_a_changed_table_does_not_go_into_the_same_folder(source, prepared, tmp_
     table = (source / "labels.csv").read_text()
     changed = tmp_path / "labels.csv"
     changed.write_text(table.replace("bad.mp4,sad", "bad.mp4,happy"))
-    with pytest.raises(UserError, match="labels, splits or the files there have changed"):
+    with pytest.raises(UserError, match="names, labels or splits have changed"):
         run.prepare_dataset(list_clips(source, changed), prepared, SETTINGS, shards=2)
 
 

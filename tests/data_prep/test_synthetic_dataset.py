@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.synthetic import CLASSES, render_clip, render_dataset
-from data_prep.synthetic.dataset import clip_seed
+from data_prep.synthetic.dataset import _assign, person_seed
 from data_prep.synthetic.sample import SAMPLE_RATE, sample_clip
 from data_prep.synthetic.voice import synthesise
 from mmadfer_jax.errors import UserError
@@ -39,6 +39,21 @@ def test_table_lists_every_clip_with_balanced_classes(folder):
     assert not list(folder.rglob("*.part"))
 
 
+def test_every_person_plays_every_class_and_is_in_one_split():
+    rows = _assign(7 * 20 + 3, seed=0, test_share=0.2)
+    classes, splits = collections.defaultdict(list), collections.defaultdict(set)
+    for _, label, split, person in rows:
+        classes[person].append(label)
+        splits[person].add(split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert sum(found == {"test"} for found in splits.values()) == 4
+    complete = [sorted(found) == sorted(CLASSES) for found in classes.values()]
+    assert sum(complete) == 20
+    # The person that lacks classes is no test person: the test split is balanced.
+    test = collections.Counter(label for _, label, split, _ in rows if split == "test")
+    assert set(test.values()) == {4}
+
+
 def test_names_and_places_do_not_tell_labels(folder):
     rows = read_table(folder)
     assert [row["path"] for row in rows] == [f"clips/clip_{i:05d}.mp4" for i in range(1, CLIPS + 1)]
@@ -52,9 +67,9 @@ def test_names_and_places_do_not_tell_labels(folder):
 
 
 def test_a_clip_is_h264_and_aac_with_all_frames(folder):
-    for i, row in list(enumerate(read_table(folder)))[:3]:
-        clip = sample_clip(CLASSES.index(row["label"]), clip_seed(3, i))
-        path = folder / row["path"]
+    for path, label, _, person in _assign(CLIPS, seed=3, test_share=0.5)[:3]:
+        clip = sample_clip(CLASSES.index(label), person_seed(3, person))
+        path = folder / path
         assert path.stat().st_size < 100_000
         with av.open(str(path)) as file:
             picture, sound = file.streams.video[0], file.streams.audio[0]

@@ -1,0 +1,35 @@
+"""AFEW 8.0 (Dhall et al., EmotiW): 773 training and 383 validation clips of films, 7 classes.
+
+The test labels were never given out; results are reported on the validation clips, which are
+the split `test` here. Classes are folders: `train/Angry/000046280.avi`.
+"""
+
+import argparse
+
+from data_prep.datasets.media_tree import by_class_folder, find_media
+from data_prep.listing import Known, Listing
+from mmadfer_jax.errors import UserError
+
+FLAGS = ("source",)
+CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+KNOWN = Known(clips=1156, splits={"train": 773, "test": 383})
+SPLITS = {
+    "train": "train",
+    "train_afew": "train",
+    "val": "test",
+    "val_afew": "test",
+    "validation": "test",
+}
+
+
+def from_flags(flags: argparse.Namespace) -> Listing:
+    """The clips of AFEW.
+
+    Raises:
+        UserError: No folder, or no video in a folder of a split and a class.
+    """
+    folders = {name: label for label, name in enumerate(CLASSES)}
+    clips = by_class_folder(find_media(flags.source), folders, SPLITS)
+    if not clips:
+        raise UserError(f"--source={flags.source} holds no clip such as train/Angry/000046280.avi")
+    return Listing("afew", CLASSES, clips, KNOWN, ("split test: the validation clips of AFEW",))

@@ -1,0 +1,65 @@
+"""CREMA-D (Cao et al., 2014): 7,442 acted sentences, 91 actors, 6 classes, five folds by actor.
+
+The label stands in the name, `1001_DFA_ANG_XX`: actor, sentence, emotion, level. The release has no
+folds; actors are dealt to five parts here, each with its share of every class.
+"""
+
+import argparse
+import re
+from collections import defaultdict
+
+from data_prep.datasets.media_tree import SOUND_SUFFIXES, Media, find_media
+from data_prep.listing import Clip, Known, Listing, assign_folds, some
+from mmadfer_jax.errors import UserError
+
+FLAGS = ("source",)
+CODES = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+CLASSES = ("anger", "disgust", "fear", "happy", "neutral", "sad")
+KNOWN = Known(clips=7442, classes=(1271, 1271, 1271, 1271, 1087, 1271))
+FOLDS = 5
+# Known to be bad in the release: without usable sound or pictures.
+BAD = ("1064_IEO_DIS_MD", "1064_TIE_SAD_XX", "1076_MTI_NEU_XX", "1076_MTI_SAD_XX")
+_NAME = re.compile(rf"(?P<actor>\d{{4}})_[A-Z]{{3}}_(?P<emotion>{'|'.join(CODES)})_[A-Z]{{1,2}}")
+
+
+def from_flags(flags: argparse.Namespace) -> Listing:
+    """The clips of CREMA-D: videos anywhere below the source, sound in `AudioWAV` if there.
+
+    Raises:
+        UserError: No folder, or no video with such a name in it.
+    """
+    videos: dict[str, list[Media]] = defaultdict(list)
+    for media in find_media(flags.source, frames=False):
+        videos[media.path.stem].append(media)
+    sounds = {media.path.stem: media for media in find_media(flags.source, SOUND_SUFFIXES, False)}
+    names = sorted(name for name in {**videos, **sounds} if _NAME.fullmatch(name))
+    if not any(name in videos for name in names):
+        raise UserError(
+            f"--source={flags.source} holds no video such as VideoFlash/1001_DFA_ANG_XX.flv"
+        )
+    actors = {name: _NAME.fullmatch(name)["actor"] for name in names}
+    labels = {name: CODES.index(_NAME.fullmatch(name)["emotion"]) for name in names}
+    parts = assign_folds(labels, actors, FOLDS)
+    clips = []
+    for name in names:
+        sound = sounds.get(name)
+        fields = {
+            "id": name,
+            "label": labels[name],
+            "split": parts[name],
+            "audio_path": sound and sound.path,
+        }
+        if name in videos:
+            clips.append(videos[name][0].clip(**fields))
+        else:
+            source = "/".join(sound.parts)
+            gone = f"{name}: no video in {flags.source}, only {source}"
+            clips.append(Clip(path=sound.path, source=source, missing=gone, **fields))
+    notes = []
+    if heard := sum(clip.audio_path is not None for clip in clips):
+        notes.append(f"sound: own files for {heard} of {len(clips)} clips")
+    if twice := [name for name in names if len(videos[name]) > 1]:
+        notes.append(f"{len(twice)} clips are there in several folders, the first is taken")
+    if bad := [name for name in BAD if name in videos]:
+        notes.append(f"known to be bad in the release: {some(bad, len(BAD))}")
+    return Listing("crema_d", CLASSES, clips, KNOWN, tuple(notes))

@@ -1,0 +1,48 @@
+"""MAFW with compound labels: 8,996 clips, 11 single classes and 32 of several, five folds.
+
+Lists: `Train & Test Set/compound/{no_caption,with_caption}/set_{1..5}/{train,test}.txt`, labels
+such as `anger_disgust`. The single classes come first, in the order of `mafw`, then the others by
+name.
+"""
+
+import argparse
+import dataclasses
+
+from data_prep.datasets import lists, mafw
+from data_prep.datasets.media_tree import check_source
+from data_prep.listing import Known, Listing, some
+from mmadfer_jax.errors import UserError
+
+FLAGS = mafw.FLAGS
+KNOWN = Known(
+    clips=8996,
+    splits={"part1": 1818, "part2": 1809, "part3": 1798, "part4": 1788, "part5": 1783},
+)
+NUM_CLASSES = 43
+
+
+def from_flags(flags: argparse.Namespace) -> Listing:
+    """The clips of MAFW by compound class.
+
+    Raises:
+        UserError: Lists or clips are not there, or the lists contradict themselves.
+    """
+    check_source(flags.source)
+    paths = lists.find_lists([flags.labels or flags.source], mafw.official("compound"))
+    pairs = {key: mafw.read_names(path) for key, path in paths.items()}
+    names = {label for list_ in pairs.values() for _, label in list_}
+    odd = sorted(n for n in names if not set(n.split("_")) <= set(mafw.CLASSES))
+    if odd:
+        raise UserError(f"{paths['test', 1]}: labels that are no emotions of MAFW: {some(odd)}")
+    classes = (*mafw.CLASSES, *sorted(names - set(mafw.CLASSES)))
+    items = lists.five_folds(
+        {
+            key: [lists.Entry(name, classes.index(label)) for name, label in list_]
+            for key, list_ in pairs.items()
+        }
+    )
+    listing = mafw.make_listing("mafw_compound", classes, items, KNOWN, flags)
+    if len(classes) == NUM_CLASSES:
+        return listing
+    note = f"the lists have {len(classes)} classes, the published ones {NUM_CLASSES}"
+    return dataclasses.replace(listing, notes=(*listing.notes, note))

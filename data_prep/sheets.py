@@ -1,0 +1,110 @@
+"""Pictures for the report: 16 face crops of a clip, and its log-mel."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mmadfer_jax.data.audio import MEL_BINS
+from mmadfer_jax.data.clip import FEW_FRAMES, NO_FACE, NO_SOUND, SEVERAL_FACES
+from mmadfer_jax.data.frame_folder import NOT_SQUARE
+from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg, test_indices
+
+WORST, TOGETHER = 8, 20  # clips shown: at most so many for what is wrong, and in all
+_FRAMES, _COLUMNS = 16, 8
+_CELL, _GAP = 104, 3  # pixels
+_QUALITY = 82
+_WEIGHTS = {NO_FACE: 4.0, NOT_SQUARE: 3.0, SEVERAL_FACES: 2.0, FEW_FRAMES: 0.5, NO_SOUND: 0.25}
+_MEL_RANGE = (-16.0, 4.0)  # natural log of energy: silence to loud
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """A clip as the report shows it.
+
+    Attributes:
+        entry: Its line in the manifest.
+        why: Why this one: `worst` or `random`.
+        crops: JPEG of 16 of its frames.
+        log_mel: JPEG, or None without sound.
+        seconds: Length of the sound shown.
+    """
+
+    entry: dict[str, Any]
+    why: str
+    crops: bytes
+    log_mel: bytes | None
+    seconds: float
+
+
+def choose(
+    entries: Iterable[dict[str, Any]], worst: int = WORST, together: int = TOGETHER
+) -> list[tuple[dict[str, Any], str]]:
+    """The clips with the most wrong with them, then a fixed random choice of the others."""
+    entries = [entry for entry in entries if entry["status"] != "skipped"]
+    bad = sorted(
+        (entry for entry in entries if _badness(entry)),
+        key=lambda e: (-_badness(e), _hash(e["id"])),
+    )[:worst]
+    shown = {entry["id"] for entry in bad}
+    others = sorted((e for e in entries if e["id"] not in shown), key=lambda e: _hash(e["id"]))
+    return [(entry, "worst") for entry in bad] + [
+        (entry, "random") for entry in others[: together - len(bad)]
+    ]
+
+
+def _badness(entry: dict[str, Any]) -> float:
+    share = entry["face_share"]
+    return sum(_WEIGHTS.get(problem, 1.0) for problem in entry["problems"]) + (
+        0.0 if share is None or share > 0.9 else 2 * (1 - share)
+    )
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def draw(
+    entry: dict[str, Any], why: str, frames: Sequence[bytes], spectrogram: np.ndarray | None
+) -> Sheet:
+    """Draws the pictures of a clip.
+
+    Args:
+        entry: Its line in the manifest.
+        why: `worst` or `random`.
+        frames: Its JPEGs in order of time.
+        spectrogram: [n, 128] log-mel or None.
+    """
+    chosen = [decode_jpeg(frames[i]) for i in test_indices(len(frames), _FRAMES)]
+    silent = spectrogram is None or not len(spectrogram)
+    return Sheet(
+        entry=entry,
+        why=why,
+        crops=encode_jpeg(_contact_sheet(chosen), _QUALITY),
+        log_mel=None if silent else encode_jpeg(_picture_of_sound(spectrogram), _QUALITY),
+        seconds=0.0 if silent else (len(spectrogram) - 1) * 0.010 + 0.025,
+    )
+
+
+def _contact_sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
+    rows = -(-len(frames) // _COLUMNS)
+    pitch = _CELL + _GAP
+    sheet = np.full((rows * pitch - _GAP, _COLUMNS * pitch - _GAP, 3), 255, np.uint8)
+    for number, frame in enumerate(frames):
+        y, x = (place * pitch for place in divmod(number, _COLUMNS))
+        cell = cv2.resize(frame, (_CELL, _CELL), interpolation=cv2.INTER_AREA)
+        sheet[y : y + _CELL, x : x + _CELL] = cell
+    return sheet
+
+
+def _picture_of_sound(spectrogram: np.ndarray) -> np.ndarray:
+    low, high = _MEL_RANGE
+    levels = np.clip((spectrogram.astype(np.float32) - low) / (high - low), 0, 1)
+    picture = (255 * levels.T[::-1]).astype(np.uint8)  # time to the right, high notes above
+    bgr = cv2.applyColorMap(np.ascontiguousarray(picture), cv2.COLORMAP_MAGMA)
+    width = _COLUMNS * (_CELL + _GAP) - _GAP
+    bgr = cv2.resize(bgr, (width, MEL_BINS), interpolation=cv2.INTER_LINEAR)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -1,0 +1,104 @@
+"""Turns a weights file of others into one of ours: `python -m mmadfer_jax.convert FILE --out=...`.
+
+Takes MAE-Face, AudioMAE, AST, ViT (timm, Hugging Face, JAX) and released MMA-DFER checkpoints,
+recognised by their keys, and says what the file is. What comes out loads without torch, in
+`config.image_weights`, `config.audio_weights` or `mmadfer_jax.load`.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmadfer_jax.errors import UserError, exit_on_user_error
+from mmadfer_jax.weights.files import TensorFile, read_tensors, write_safetensors
+from mmadfer_jax.weights.initial import encoder_from_file, suggest
+from mmadfer_jax.weights.mma_dfer import is_mma_dfer
+from mmadfer_jax.weights.model_files import check_target, model_from_file, save_model
+
+
+def convert(
+    path: Path, out: Path, *, sha256: str | None = None, classes: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Converts a file, whole model or encoder.
+
+    Args:
+      path: the file to read, of any known format.
+      out: the file to write, which ends in ".safetensors".
+      sha256: what the SHA-256 of `path` has to be; any, where None.
+      classes: class names of a whole model, where the file does not hold them.
+
+    Returns:
+      What the file is, as JSON takes it.
+
+    Raises:
+      UserError: for a file that is damaged, unknown, not whole, or a bad target.
+    """
+    check_target(out, "own")
+    file = read_tensors(path, sha256)
+    if is_mma_dfer(file):
+        return _convert_model(file, out, classes)
+    if classes is not None:
+        raise UserError(f"{path} is no whole model; --classes is for those")
+    encoder = encoder_from_file(file)
+    source = {"file": path.name, "sha256": file.sha256}
+    heads = encoder.heads if encoder.heads_known else 0
+    own = {"content": "encoder", "kind": encoder.kind.name, "heads": heads}
+    write_safetensors(out, encoder.params, {**own, "source": source})
+    side = "image" if encoder.kind.audio_encoder is None else "audio"
+    return {
+        **source,
+        **encoder.describe(),
+        "use": f"config.{side}_weights",
+        "suggested": {f"model.{name}": value for name, value in suggest(encoder, side).items()},
+    }
+
+
+def _convert_model(file: TensorFile, out: Path, classes: Sequence[str] | None) -> dict[str, Any]:
+    params, config, info = model_from_file(file)
+    classes = classes or info.classes
+    save_model(
+        out,
+        params,
+        config,
+        layout="own",
+        classes=classes,
+        preparation=info.preparation,
+        sources=info.sources,
+        leftovers=info.leftovers,
+    )
+    return {
+        "file": file.path.name,
+        "sha256": file.sha256,
+        "title": info.title,
+        "num_classes": config.num_classes,
+        "classes": classes and list(classes),
+        "image_size": config.image_size,
+        "num_frames": config.num_frames,
+        "temporal_depth": config.temporal_depth,
+        "use": f'mmadfer_jax.load("{out}")',
+        "notes": list(info.notes),
+    }
+
+
+@exit_on_user_error
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m mmadfer_jax.convert", description=__doc__)
+    parser.add_argument("file", type=Path, help="weights of any known format")
+    parser.add_argument("--out", required=True, type=Path, help="the .safetensors file to write")
+    parser.add_argument("--sha256", help="what the SHA-256 of FILE has to be")
+    parser.add_argument("--classes", help="class names of a whole model, in order, by commas")
+    arguments = parser.parse_args()
+    classes = arguments.classes and [name.strip() for name in arguments.classes.split(",")]
+    found = convert(arguments.file, arguments.out, sha256=arguments.sha256, classes=classes)
+    width = max(map(len, found))
+    for name, value in found.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        print(f"{name:<{width}}  {text}")
+    print(f"{'written':<{width}}  {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

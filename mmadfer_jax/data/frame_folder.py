@@ -1,0 +1,106 @@
+"""A clip that is a folder of face crops, one picture file a frame, such as DFEW's."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmadfer_jax.data import faces, storage
+from mmadfer_jax.data.clip import FEW_FRAMES, NO_SOUND, PreparedClip, PrepareSettings, prepare_sound
+from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg
+from mmadfer_jax.errors import UserError
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+NOT_SQUARE = "frames far from square, whole pictures rather than face crops?"
+_RATE = 25.0  # frames a second, which no folder tells
+
+
+def list_frames(folder: str | Path) -> list[Path]:
+    """The picture files of a folder in order of time: by the numbers in their names.
+
+    Raises:
+        UserError: No folder, or no pictures in it.
+    """
+    folder = storage.place(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of frames")
+    paths = [folder / name for name in storage.names(folder) if is_picture(name)]
+    if not paths:
+        raise UserError(
+            f"{folder}: a folder without frames, expected files such as 00001.jpg; extract the "
+            "clip's archive again"
+        )
+    return sorted(paths, key=lambda path: by_number(path.name))
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is a frame; macOS puts `._x.jpg` beside `x.jpg`."""
+    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
+
+
+def by_number(name: str) -> tuple:
+    """Sorts `2.jpg` before `10.jpg`, whatever stands around the numbers."""
+    pieces = re.split(r"(\d+)", name)
+    # The name itself at the end, so that 01 and 1 have an order.
+    return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(pieces)), name
+
+
+def in_text_order(paths: list[Path]) -> bool:
+    """Whether a plain sort of the names, as most programs do it, is the order of time."""
+    names = [path.name for path in paths]
+    return names == sorted(names)
+
+
+def prepare_frame_folder(
+    folder: str | Path, settings: PrepareSettings, audio_path: str | Path | None = None
+) -> PreparedClip:
+    """Takes ready-made face crops as they are, only resized where their size differs.
+
+    JPEG files that have the size already are kept byte for byte.
+
+    Args:
+        folder: One picture file a frame.
+        settings: How; those on faces do not matter.
+        audio_path: Video or sound file the sound is in; None for none.
+
+    Returns:
+        The clip, its frames as JPEG files.
+
+    Raises:
+        UserError: The folder, a picture in it or the sound cannot be used.
+    """
+    spectrogram, sample_rate, problems = (
+        prepare_sound(audio_path, settings) if audio_path else (None, 0, [NO_SOUND])
+    )
+    paths = list_frames(folder)
+    side = settings.image_size
+    frames, shape = [], (0, 0)
+    for number, path in enumerate(paths):
+        data = storage.attempt(path, path.read_bytes)
+        rgb = _decode(path, data)
+        if number == 0:
+            shape = rgb.shape[:2]
+        if rgb.shape[:2] != (side, side):
+            rgb = faces.crop(rgb, (0, 0, *rgb.shape[1::-1]), side)
+            data = encode_jpeg(rgb, settings.jpeg_quality)
+        elif not data.startswith(b"\xff\xd8"):
+            data = encode_jpeg(rgb, settings.jpeg_quality)
+        frames.append(data)
+    if max(shape) > 1.25 * min(shape):
+        problems = [NOT_SQUARE, *problems]
+    if len(frames) < 16:
+        problems = [*problems, FEW_FRAMES]
+    times = np.arange(len(frames)) / _RATE
+    box = faces.Box(0, 0, *shape[::-1])
+    return PreparedClip(frames, times, spectrogram, sample_rate, problems, None, box)
+
+
+def _decode(path: Path, data: bytes) -> np.ndarray:
+    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-64:]:
+        # OpenCV fills what a cut-off file lacks with grey, and says nothing.
+        raise UserError(f"{path}: cut off, a JPEG picture without an end; extract it again")
+    try:
+        return decode_jpeg(data)
+    except (ValueError, cv2.error):
+        raise UserError(f"{path}: not a picture ({len(data)} bytes); extract it again") from None

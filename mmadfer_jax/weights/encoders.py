@@ -1,0 +1,238 @@
+"""Pre-trained encoders: recognises a file by its keys and reads it into our names and axes."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.vit import Encoder
+from mmadfer_jax.weights.encoder_kinds import (
+    KINDS,
+    Kind,
+    PretrainedEncoder,
+    count_layers,
+    usual_heads,
+)
+from mmadfer_jax.weights.encoder_layouts import (
+    BIG_VISION,
+    HF_HUB,
+    HF_LEFTOVERS,
+    HF_MODULES,
+    HF_PREFIXES,
+    JAX_LEFTOVERS,
+    JAX_PREFIXES,
+    JAX_VIT,
+    OWN,
+    TIMM,
+    TIMM_LEFTOVERS,
+)
+from mmadfer_jax.weights.files import TensorFile
+from mmadfer_jax.weights.layout import (
+    OURS,
+    TORCH,
+    Axes,
+    Rule,
+    flax_attention,
+    foreign_names,
+    square_side,
+    take,
+)
+
+_LAYER_NUMBER = r"(?:^blocks\.|^(?:encoder\.)?layers?\.|Transformer/encoderblock_)(\d+)"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Recognised:
+    kind: Kind
+    tensors: dict[str, np.ndarray]  # prefix removed
+    prefix: str
+    layout: tuple[Rule, ...]
+    leftovers: str
+    axes: Axes
+    heads: int = 0  # 0 where the file does not tell
+
+
+def strip_prefix(tensors: Mapping[str, Any], prefixes: tuple[str, ...]) -> tuple[dict, str]:
+    """Removes the first prefix that names begin with; the others keep their names."""
+    prefix = next((p for p in prefixes if any(name.startswith(p) for name in tensors)), "")
+    stripped = {}
+    for name, tensor in tensors.items():
+        short = name.removeprefix(prefix)
+        # Two tensors that would get one name: this one stays as it is, to be found unexpected.
+        stripped[name if short != name and short in tensors else short] = tensor
+    return stripped, prefix
+
+
+def recognise(file: TensorFile) -> _Recognised | None:
+    """Tells the family of an encoder file by its keys; None where it is no encoder."""
+    own = file.own
+    if own is not None:
+        if own.get("content") != "encoder":
+            return None
+        if own.get("kind") not in KINDS:
+            raise UserError(f"{file.path} holds an encoder of unknown kind {own.get('kind')!r}")
+        kind, heads = KINDS[own["kind"]], own.get("heads", 0)
+        return _Recognised(kind, file.tensors, "", OWN, r"(?!)", OURS, heads)
+    tensors, data_parallel = strip_prefix(file.tensors, ("module.",))
+
+    def any_name(pattern: str) -> bool:
+        return any(re.match(pattern, name) for name in tensors)
+
+    if any_name(r"(.*/)?Transformer/encoderblock"):
+        return _recognise_jax(tensors)
+    if any_name(r"v\.(blocks\.\d+|patch_embed|pos_embed)"):
+        tensors, prefix = strip_prefix(tensors, ("v.",))
+        leftovers = rf"{TIMM_LEFTOVERS}|mlp_head\.\d+\.(weight|bias)"
+        prefix = data_parallel + prefix
+        return _Recognised(KINDS["ast"], tensors, prefix, TIMM, leftovers, TORCH)
+    if any_name(
+        r"(\w+\.)?(embeddings\.(cls_token|patch_embeddings)|encoder\.layer\.\d|layers\.\d)"
+    ):
+        tensors, prefix = strip_prefix(tensors, HF_PREFIXES)
+        ast = prefix == HF_PREFIXES[1] or "embeddings.distillation_token" in tensors
+        hub = any(name.startswith("encoder.layer.") for name in tensors)
+        kind = KINDS["ast-hf" if ast else "vit-hf"]
+        layout = HF_HUB if hub else HF_MODULES
+        return _Recognised(kind, tensors, data_parallel + prefix, layout, HF_LEFTOVERS, TORCH)
+    if any_name(r"blocks\.\d+\.|patch_embed\.proj"):
+        kernel = tensors.get("patch_embed.proj.weight")
+        if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 1:
+            name = "audiomae"
+        elif "mask_token" in tensors or (file.container and "head.weight" not in tensors):
+            name = "mae"
+        else:
+            name = "vit-timm"
+        return _Recognised(KINDS[name], tensors, data_parallel, TIMM, TIMM_LEFTOVERS, TORCH)
+    return None
+
+
+def _recognise_jax(tensors: dict[str, np.ndarray]) -> _Recognised:
+    tensors, prefix = strip_prefix(tensors, JAX_PREFIXES)
+    tensors = _unstack_layers(tensors)
+    big_vision = any(re.search(r"/MlpBlock_0/|^pos_embedding$", name) for name in tensors)
+    query = next((x for n, x in tensors.items() if n.endswith("query/kernel")), None)
+    heads = query.shape[1] if query is not None and query.ndim == 3 else 12
+    kind, layout = ("vit-big-vision", BIG_VISION) if big_vision else ("vit-npz", JAX_VIT)
+    axes = flax_attention(heads)
+    return _Recognised(KINDS[kind], tensors, prefix, layout, JAX_LEFTOVERS, axes, heads)
+
+
+def _unstack_layers(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Takes layers apart that big_vision's scan has stacked on a leading axis."""
+    single = {}
+    for name, tensor in tensors.items():
+        stacked = "Transformer/encoderblock/"
+        if name.startswith(stacked):
+            for i, layer in enumerate(tensor):
+                single[f"Transformer/encoderblock_{i}/{name.removeprefix(stacked)}"] = layer
+        else:
+            single[name] = tensor
+    return single
+
+
+def read_encoder(file: TensorFile) -> PretrainedEncoder | None:
+    """Reads an encoder file strictly; None where it is none.
+
+    Raises:
+      UserError: that names every missing, unexpected and mis-shaped tensor, by the file's names.
+    """
+    found = recognise(file)
+    if found is None:
+        return None
+    tensors = found.tensors
+    if found.kind.name == "vit-big-vision":
+        tensors = _with_class_position(tensors)
+    names = foreign_names(found.layout, encoder_shapes(found.kind, _Sizes()))
+    sizes = _sizes(tensors, found, names)
+    shapes = encoder_shapes(found.kind, sizes)
+    source = f"{file.path}, recognised as {found.kind.title}"
+    if found.prefix:
+        source += f" (names after {found.prefix!r}),"
+    params = take(
+        tensors,
+        foreign_names(found.layout, shapes),
+        shapes,
+        found.axes,
+        leftovers=found.leftovers,
+        source=source,
+    )
+    heads = found.heads or usual_heads(sizes.width)
+    return PretrainedEncoder(found.kind, params, heads, heads_known=found.heads > 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    width: int = 64
+    depth: int = 1
+    mlp_dim: int = 64
+    patch: tuple[int, int] = (16, 16)
+    positions: int = 2
+
+
+def _sizes(
+    tensors: Mapping[str, np.ndarray], found: _Recognised, names: Mapping[str, tuple[str, ...]]
+) -> _Sizes:
+    """Reads the sizes off the file, as far as the tensors that tell them are there."""
+
+    def shape(path: str, rank: int) -> tuple[int, ...] | None:
+        tensor = tensors.get(names[path][0])
+        return tensor.shape if tensor is not None and tensor.ndim == rank else None
+
+    torch = found.axes is TORCH
+    tell_width = (shape("cls_token", 3), shape("pos_embed", 3), shape("norm.scale", 1))
+    width = next((s[-1] for s in tell_width if s), _Sizes.width)
+    fc1 = shape("blocks.0.mlp.fc1.kernel", 2)
+    kernel = shape("patch_embed.proj.kernel", 4)
+    positions = shape("pos_embed", 3)
+    return _Sizes(
+        width=width,
+        depth=max(1, count_layers(tensors, _LAYER_NUMBER)),
+        mlp_dim=fc1[0 if torch else 1] if fc1 else 4 * width,
+        patch=(kernel[2:] if torch else kernel[:2]) if kernel else _Sizes.patch,
+        positions=positions[1] if positions else _Sizes.positions,
+    )
+
+
+def encoder_shapes(kind: Kind, sizes: _Sizes) -> dict[str, tuple[int, ...]]:
+    """Shape of every parameter of a pre-trained encoder, in our axes."""
+    encoder = nnx.eval_shape(
+        lambda: Encoder(
+            shape=sizes.patch,
+            channels=kind.channels,
+            patch=sizes.patch,
+            stride=sizes.patch,
+            width=sizes.width,
+            depth=1,
+            heads=1,
+            mlp_dim=sizes.mlp_dim,
+            prompts=1,
+            stages=1,
+            drop_path_rate=0.0,
+            norm_eps=kind.norm_eps,
+            distilled=kind.audio_encoder == "ast",
+            dtype=jnp.float32,
+            rngs=nnx.Rngs(0),
+        )
+    )
+    flat = nnx.to_flat_state(nnx.state(encoder, nnx.Param))
+    shapes = {".".join(map(str, path)): p.shape for path, p in flat}
+    shapes = {path: s for path, s in shapes.items() if "prompts" not in path}
+    for i in range(1, sizes.depth):
+        first = {path: s for path, s in shapes.items() if path.startswith("blocks.0.")}
+        shapes |= {path.replace(".0.", f".{i}.", 1): s for path, s in first.items()}
+    return {**shapes, "pos_embed": (1, sizes.positions, sizes.width)}
+
+
+def _with_class_position(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """big_vision adds positions before it adds the CLS token, whose position is thus 0."""
+    positions = tensors.get("pos_embedding")
+    if positions is None or positions.ndim != 3:
+        return dict(tensors)
+    if square_side(positions.shape[1]) is None:
+        return dict(tensors)  # there is one already
+    return {**tensors, "pos_embedding": np.pad(positions, ((0, 0), (1, 0), (0, 0)))}

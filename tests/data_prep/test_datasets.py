@@ -1,0 +1,315 @@
+import importlib
+import json
+import shutil
+from collections import Counter, defaultdict
+from concurrent.futures import Executor, Future
+from pathlib import Path
+
+import pytest
+import stand_ins
+from stand_ins import DFEW_FOLDS, MAFW_FOLDS, TREES, list_dataset
+
+from data_prep import listing, run, worker
+from data_prep.__main__ import main
+from data_prep.datasets import folder, mafw, media_tree
+from mmadfer_jax.data.frame_folder import list_frames
+from mmadfer_jax.data.frames import decode_jpeg
+from mmadfer_jax.data.pipeline import fold_splits
+from mmadfer_jax.data.records import DatasetInfo, RecordSource
+from mmadfer_jax.errors import UserError
+
+
+@pytest.fixture(scope="session")
+def seeds(tmp_path_factory):
+    return stand_ins.Seeds(tmp_path_factory.mktemp("seeds"))
+
+
+@pytest.fixture(scope="session")
+def tree(seeds, tmp_path_factory):
+    """Makes the stand-in of a dataset, once."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            TREES[name](made[name], seeds)
+        return made[name]
+
+    return make
+
+
+class Here(Executor):
+    """Does the work of the pool in this process, which starts faster."""
+
+    def __init__(self, workers, context, initializer, initargs):
+        worker.load(*initargs)
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+# The layouts
+
+
+def test_dfew_takes_face_frames_and_the_sound_of_the_originals(tree):
+    made = list_dataset("dfew", tree("dfew"))
+    assert made.classes == ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
+    clip = made.clips[0]
+    assert clip.is_frames
+    assert clip.source == "Clip/clip_224x224/00001"
+    assert clip.audio_path == tree("dfew") / "Clip/original/1.mp4"
+    videos = list_dataset("dfew", tree("dfew"), media="video")
+    assert videos.clips[0].source == "Clip/original/1.mp4"
+    assert [c.label for c in videos.clips] == [c.label for c in made.clips]
+
+
+def test_other_peoples_layouts_of_dfew(tmp_path, seeds):
+    rows = stand_ins.few(stand_ins.numbered(DFEW_FOLDS))
+    stand_ins.dfew_authors(tmp_path / "lists", rows)
+    for number, _, _ in rows[:-1]:
+        seeds.folder(tmp_path / f"data/clip_jpg_256/{number:05d}", "{:d}.jpg")
+        seeds.sound(tmp_path / f"data/audio_16k/{number}.wav")
+    seeds.folder(tmp_path / "data/clip_224x224/00001")  # left from another experiment
+    made = list_dataset("dfew", tmp_path / "data", labels=tmp_path / "lists")
+    assert made.clips[0].source == "clip_jpg_256/00001"
+    assert made.clips[0].audio_path == tmp_path / "data/audio_16k/1.wav"
+    assert made.clips[0].listed_frames == 18
+    assert [clip.missing for clip in made.clips if clip.missing] == [
+        f"clip_jpg_256/{rows[-1][0]:05d}: no such file in {tmp_path / 'data'}"
+    ]
+
+
+def test_mafw_lists_give_the_same_labels(tree, tmp_path):
+    rows = stand_ins.few(stand_ins.numbered(MAFW_FOLDS))
+    stand_ins.mafw_authors(tmp_path, rows)
+    official = list_dataset("mafw", tree("mafw"))
+    authors = list_dataset("mafw", tree("mafw"), labels=tmp_path)
+
+    def kept(made):
+        return [(clip.id, clip.label, clip.split, clip.path) for clip in made.clips]
+
+    assert kept(official) == kept(authors)
+    assert official.clips[0].source == "data/clips/00001.mp4"
+
+
+def test_mafw_compound_classes(tree):
+    made = list_dataset("mafw_compound", tree("mafw_compound"))
+    assert made.classes == (
+        *mafw.CLASSES,
+        "anger_disgust",
+        "fear_surprise",
+        "helplessness_sadness",
+    )
+    assert made.classes[made.clips[2].label] == "anger_disgust"
+    assert "the lists have 14 classes, the published ones 43" in made.notes
+
+
+def test_crema_d(tree):
+    made = list_dataset("crema_d", tree("crema_d"))
+    assert len(made.clips) == 5 * 6
+    clips = {clip.id: clip for clip in made.clips}
+    assert made.classes[clips["1001_DFA_HAP_XX"].label] == "happy"
+    assert clips["1001_DFA_HAP_XX"].source == "VideoFlash/1001_DFA_HAP_XX.flv"
+    assert clips["1001_DFA_HAP_XX"].audio_path.name == "1001_DFA_HAP_XX.wav"
+    gone = [clip for clip in made.clips if clip.missing]
+    assert [clip.id for clip in gone] == ["1003_DFA_FEA_XX"]
+    assert "no video" in gone[0].missing
+
+
+def test_ravdess(tree):
+    made = list_dataset("ravdess", tree("ravdess"))
+    assert len(made.clips) == 24
+    assert all(clip.id.startswith("01-01-") for clip in made.clips)
+    clips = {clip.source: clip for clip in made.clips}
+    clip = clips["Actor_08/01-01-08-01-01-01-08.mp4"]
+    assert made.classes[clip.label] == "surprised"
+    assert clip.split == "part2"
+    assert list(made.splits) == [f"part{k}" for k in range(1, 7)]
+    assert "24 songs left out, speech only" in made.notes
+
+
+def test_ravdess_without_sound_in_the_videos(tmp_path, seeds):
+    seeds.video(tmp_path / "Actor_01/02-01-03-01-01-01-01.mp4")
+    seeds.sound(tmp_path / "Actor_01/03-01-03-01-01-01-01.wav")
+    (clip,) = list_dataset("ravdess", tmp_path).clips
+    assert clip.id == "02-01-03-01-01-01-01"
+    assert clip.audio_path.name == "03-01-03-01-01-01-01.wav"
+
+
+def test_ferv39k(tree):
+    made = list_dataset("ferv39k", tree("ferv39k"))
+    assert {name: len(clips) for name, clips in made.splits.items()} == {"train": 28, "test": 14}
+    clip = made.clips[2]
+    assert (clip.id, made.classes[clip.label]) == ("Action/Sad/0010", "sad")
+    assert clip.is_frames
+    assert clip.audio_path is None
+
+
+def test_enterface_reads_folders_not_names(tree):
+    made = list_dataset("enterface05", tree("enterface05"))
+    assert len(made.clips) == 30
+    clips = {clip.id: clip for clip in made.clips}
+    assert made.classes[clips["subject 3/fear/sentence 1/s_3_fe_1"].label] == "fear"
+    assert made.classes[clips["subject 6/anger/s6_an_1"].label] == "anger"
+    assert any("samples/s1" in note for note in made.notes)
+
+
+def test_mer2023_labels(tree, tmp_path):
+    made = list_dataset("mer2023", tree("mer2023"))
+    assert made.classes[made.clips[4].label] == "worried"
+    table = tmp_path / "train-label.csv"
+    table.write_text("name,discrete,valence\nsample1,furious,0\n")
+    with pytest.raises(UserError, match="sample1 has label 'furious'"):
+        list_dataset("mer2023", tree("mer2023"), labels=table)
+
+
+def group_of(name, clip):
+    """Whom the clip shows."""
+    if name == "crema_d":
+        return clip.id[:4]
+    return clip.id.split("-")[-1] if name == "ravdess" else clip.id.split("/")[0]
+
+
+@pytest.mark.parametrize("name", ["crema_d", "ravdess", "enterface05"])
+def test_no_person_is_in_two_parts(name, tree):
+    made = list_dataset(name, tree(name))
+    parts = defaultdict(set)
+    for clip in made.clips:
+        parts[group_of(name, clip)].add(clip.split)
+    assert all(len(found) == 1 for found in parts.values())
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name != "folder"])
+def test_a_folder_without_the_dataset(name, tmp_path):
+    (tmp_path / "thesis.txt").write_text("not a clip")
+    with pytest.raises(UserError, match=r"holds no|no lists|no such|no train"):
+        list_dataset(name, tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        list_dataset(name, tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name != "folder"])
+def test_the_config_fits(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    module = importlib.import_module(f"data_prep.datasets.{name}")
+    classes = getattr(module, "NUM_CLASSES", None) or len(module.CLASSES)
+    assert config.model.num_classes == classes
+    assert config.data.dir == f"data/{name}"
+
+
+# A folder a class
+
+
+def test_a_folder_a_class(tree):
+    made = list_dataset("folder", tree("folder"), folds=2)
+    assert made.classes == ("cries", "laughs")
+    assert len(made.clips) == 11
+    assert [clip.id for clip in made.clips if clip.is_frames] == ["laughs/clip 9"]
+    assert all(made.classes[clip.label] == clip.id.split("/")[0] for clip in made.clips)
+    assert set(made.splits) == {"part1", "part2"}
+
+
+def test_a_folder_a_split_and_a_class(tree):
+    made = list_dataset("folder", tree("caer"))
+    assert {name: len(clips) for name, clips in made.splits.items()} == {
+        "train": 7,
+        "val": 7,
+        "test": 7,
+    }
+    assert made.classes[0] == "Anger"
+    with pytest.raises(UserError, match="--folds=3 has no use"):
+        list_dataset("folder", tree("caer"), folds=3)
+
+
+def test_folders_that_are_no_classes(tree, tmp_path, seeds):
+    with pytest.raises(UserError, match=r"has folders laughs, no class of cries, sighs"):
+        list_dataset("folder", tree("folder"), classes=("cries", "sighs"))
+    with pytest.raises(UserError, match="found no clips"):
+        folder.list_tree(tmp_path)
+    seeds.video(tmp_path / "laughs/1.mp4")
+    with pytest.raises(UserError, match="only one class, 'laughs'"):
+        folder.list_tree(tmp_path)
+    seeds.video(tmp_path / "1.mp4")
+    with pytest.raises(UserError, match="in no such folder: 1"):
+        folder.list_tree(tmp_path)
+
+
+def test_a_table_may_name_folders_of_frames(tmp_path, seeds):
+    seeds.folder(tmp_path / "a/1")
+    seeds.video(tmp_path / "a/2.mp4")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\na/1,x\na/2,y\n")
+    made = list_dataset("folder", tmp_path, labels=labels, folds=2)
+    assert [clip.is_frames for clip in made.clips] == [True, False]
+    assert not any(clip.missing for clip in made.clips)
+
+
+# The command on all of them
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_the_command(name, tree, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "ProcessPoolExecutor", Here)
+    out = tmp_path / "out"
+    main(
+        [
+            f"--dataset={name}",
+            f"--source={tree(name)}",
+            f"--out={out}",
+            "--image_size=32",
+            "--faces=none",
+        ]
+    )
+    made = list_dataset(name, tree(name))
+    info = DatasetInfo.load(out)
+    assert info.classes == made.classes
+    there = [clip for clip in made.clips if not clip.missing]
+    assert info.splits == Counter(clip.split for clip in there)
+    fold_splits(info, 1)  # training finds its splits
+    records = RecordSource(out, list(info.splits))
+    by_id = {clip.id: clip for clip in there}
+    assert sorted(records.ids) == sorted(by_id)
+    for record in (records[0], records[len(records) - 1]):
+        assert record.label == by_id[record.id].label
+        assert decode_jpeg(record.frames[0]).shape == (32, 32, 3)
+        assert (record.spectrogram is None) == (name in ("ferv39k", "mafw_compound"))
+    report = json.loads((out / "report.json").read_text())
+    assert report["clips"]["usable"] == len(there)
+    assert (out / "report.html").stat().st_size > 10_000
+    assert f"written: {len(there)} of {len(made.clips)} clips" in capsys.readouterr().out
+
+
+def test_frames_of_the_size_asked_for_are_kept_byte_for_byte(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ProcessPoolExecutor", Here)
+    source = tmp_path / "DFEW"
+    shutil.copytree(tree("dfew") / "EmoLabel_DataSplit", source / "EmoLabel_DataSplit")
+    shutil.copytree(tree("dfew") / "Clip/clip_224x224", source / "Clip/clip_224x224")
+    made = list_dataset("dfew", source)
+    made = listing.Listing("dfew", made.classes, made.clips[:2])
+    manifest = run.prepare_dataset(made, tmp_path / "out", settings(stand_ins.SIDE))
+    records = RecordSource(tmp_path / "out", ["part1"])
+    for record in records:
+        paths = list_frames(source / "Clip/clip_224x224" / record.id)
+        assert record.frames == [path.read_bytes() for path in paths]
+    assert {entry["num_frames"] for entry in manifest} == {stand_ins.FRAMES}
+
+
+def settings(size):
+    from mmadfer_jax.data.clip import PrepareSettings
+
+    return PrepareSettings(image_size=size)
+
+
+def test_media_behind_a_url(seeds):
+    upath = pytest.importorskip("upath")
+    root = upath.UPath("memory://stand_in")
+    for number in (1, 2):
+        (root / f"laughs/{number}.mp4").write_bytes(Path(seeds.videos[0]).read_bytes())
+    (root / "cries/3").mkdir(parents=True)
+    for path in seeds.frames[0][:3]:
+        (root / "cries/3" / path.name).write_bytes(path.read_bytes())
+    found = media_tree.find_media(root)
+    assert [item.name for item in found] == ["cries/3", "laughs/1", "laughs/2"]
+    assert [item.is_frames for item in found] == [True, False, False]

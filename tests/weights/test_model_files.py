@@ -1,0 +1,263 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from mmadfer_jax.convert import convert
+from mmadfer_jax.errors import UserError
+from mmadfer_jax.export import export
+from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.params import apply_fn
+from mmadfer_jax.weights import initial_params, load_checkpoint_file, save_model
+from mmadfer_jax.weights.files import read_tensors
+from tests.foreign_files import prefixed, save_torch, timm
+from tests.golden_weights import random_params, relative_error
+from tests.torch_twin import random_twin, tensors_of
+
+# Sizes that a released checkpoint of any size tells: heads of 64 channels, 128 mel bands.
+SIZES = ModelConfig(
+    num_classes=7,
+    num_frames=3,
+    image_size=48,
+    spectrogram_shape=(48, 128),
+    width=64,
+    depth=2,
+    heads=1,
+    mlp_dim=40,
+    prompts=2,
+    stages=2,
+    bottleneck=8,
+    temporal_width=24,
+    temporal_depth=3,
+    temporal_heads=2,
+    temporal_head_dim=64,
+    temporal_mlp_dim=20,
+)
+TWIN = random_twin(SIZES)
+RELEASED = prefixed(tensors_of(TWIN), "module.")
+
+
+@pytest.fixture
+def released(tmp_path):
+    return save_torch(tmp_path / "fold1.pth", RELEASED, "state_dict", epoch=24)
+
+
+def assert_same_tensors(path, expected=RELEASED):
+    found = read_tensors(path).tensors
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        np.testing.assert_array_equal(found[name], tensor, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_classes": 11, "num_frames": 16, "temporal_depth": 1},
+        {"image_size": 32, "image_patch": 8, "image_stride": 8, "spectrogram_shape": (512, 128)},
+        {"depth": 3, "stages": 3, "prompts": 4, "width": 128, "heads": 2, "bottleneck": 5},
+    ],
+    ids=lambda changes: "-".join(changes) or "small",
+)
+def test_every_size_is_read_off_a_released_checkpoint(tmp_path, changes):
+    config = dataclasses.replace(SIZES, **changes)
+    tensors = prefixed(tensors_of(random_twin(config)), "module.")
+    path = save_torch(tmp_path / "x", tensors, "state_dict")
+    assert load_checkpoint_file(path)[1] == config
+
+
+def test_a_released_checkpoint_answers_as_its_twin(released):
+    params, config, info = load_checkpoint_file(released)
+    rng = np.random.default_rng(0)
+    frames = rng.random((2, 3, 48, 48, 3), np.float32)
+    sound = rng.standard_normal((2, 48, 128), np.float32)
+    found = jax.jit(apply_fn(config))(params, frames, sound)
+    with torch.no_grad():
+        images = torch.from_numpy(frames).permute(0, 1, 4, 2, 3)
+        expected = TWIN(images, torch.from_numpy(sound)[:, None])
+    assert relative_error(found, expected.numpy()) < 1e-4  # measured 1e-6
+    assert info.classes == ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
+    assert "no class names" in info.notes[0]
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_in_and_out_again_is_bit_identical(tmp_path, released, ending):
+    own, out = tmp_path / "own.safetensors", tmp_path / f"out.{ending}"
+    convert(released, own)
+    export(own, out)
+    assert_same_tensors(out)
+    direct = tmp_path / f"direct.{ending}"
+    export(released, direct)
+    assert_same_tensors(direct)
+
+
+def test_what_goes_out_loads_strictly_in_pytorch(tmp_path, released):
+    export(released, tmp_path / "out.pth")
+    content = torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"]
+    module = torch.nn.Module()  # as torch.nn.DataParallel holds a model
+    module.module = random_twin(SIZES, seed=9)
+    module.load_state_dict(content, strict=True)
+    for name, tensor in tensors_of(module.module).items():
+        np.testing.assert_array_equal(tensor, RELEASED["module." + name])
+
+
+def test_a_model_that_saw_no_released_checkpoint_goes_out_with_zero_heads(tmp_path):
+    params = random_params(SIZES)
+    save_model(tmp_path / "x.pth", params, SIZES, layout="authors", classes="abcdefg")
+    found = read_tensors(tmp_path / "x.pth").tensors
+    assert found.keys() == RELEASED.keys()
+    assert found["module.audio_model.head.weight"].shape == (1000, 64)
+    assert not found["module.image_encoder.head.weight"].any()
+
+
+@pytest.mark.parametrize(
+    ("layout", "ending"), [("own", "safetensors"), ("authors", "safetensors"), ("authors", "pth")]
+)
+def test_our_files_say_all_that_they_need(tmp_path, layout, ending):
+    config = dataclasses.replace(SIZES, heads=4, temporal_heads=8, temporal_head_dim=16)
+    params = random_params(config)
+    path = tmp_path / f"x.{ending}"
+    preparation, sources = {"sample_rate": "native"}, {"seed": 0}
+    save_model(
+        path,
+        params,
+        config,
+        layout=layout,
+        classes=tuple("abcdefg"),
+        preparation=preparation,
+        sources=sources,
+    )
+    found, same, info = load_checkpoint_file(path)
+    assert same == config
+    assert (info.classes, info.preparation, info.sources) == (
+        tuple("abcdefg"),
+        preparation,
+        sources,
+    )
+    assert found.keys() == params.keys()
+    assert all(np.array_equal(found[name], params[name]) for name in params)
+
+
+def test_one_error_names_everything_wrong(tmp_path):
+    tensors = dict(RELEASED)
+    del tensors["module.image_encoder.all_gate.1"], tensors["module.our_classifier.bias"]
+    tensors["module.audio_model.extra"] = np.ones(1, np.float32)
+    name = "module.temporal_net.temporal_transformer.layers.2.1.fn.fn.net.3.weight"
+    tensors[name] = tensors[name][:, 1:]
+    with pytest.raises(UserError) as error:
+        load_checkpoint_file(save_torch(tmp_path / "x", tensors, "state_dict"))
+    text = str(error.value)
+    assert "2 missing: image_encoder.all_gate.1; our_classifier.bias" in text
+    assert "1 unexpected: audio_model.extra" in text
+    assert "1 of another shape: temporal_net.temporal_transformer.layers.2.1.fn" in text
+    assert "(24, 19), expected (24, 20)" in text
+
+
+def test_a_class_count_that_does_not_fit_is_refused(tmp_path, released):
+    with pytest.raises(UserError, match=r"has 7 classes \(model\.num_classes\), expected 11"):
+        load_checkpoint_file(released, num_classes=11)
+    with pytest.raises(UserError, match="3 class names for 7 logits"):
+        convert(released, tmp_path / "x.safetensors", classes=("a", "b", "c"))
+    classes = tuple("gfedcba")
+    convert(released, tmp_path / "x.safetensors", classes=classes)
+    assert load_checkpoint_file(tmp_path / "x.safetensors")[2].classes == classes
+
+
+def test_an_encoder_is_no_whole_model_and_the_other_way_round(tmp_path, released):
+    encoder = save_torch(tmp_path / "mae.pth", timm(), "model")
+    with pytest.raises(UserError, match=r"is no MMA-DFER model.*goes into config\.image_weights"):
+        load_checkpoint_file(encoder)
+    with pytest.raises(UserError, match="is a whole MMA-DFER model, not an encoder"):
+        initial_params(SIZES, seed=0, image_weights=released)
+
+
+@pytest.mark.parametrize(
+    ("out", "layout", "message"),
+    [
+        ("x.onnx", "authors", r"a name that ends in \.safetensors or \.pth"),
+        ("x.pth", "own", r"a name that ends in \.safetensors"),
+        ("nowhere/x.pth", "authors", "no such directory"),
+        ("x.pth", "theirs", "layout is 'theirs'"),
+    ],
+)
+def test_bad_targets_are_refused_before_anything_is_read(tmp_path, out, layout, message):
+    with pytest.raises(UserError, match=message):
+        export(tmp_path / "is_not_there.pth", tmp_path / out, layout)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"audio_encoder": "ast"}, "model.audio_encoder is 'ast'"),
+        ({"image_mean": (0.5,) * 3}, r"model.image_mean is \(0.5, 0.5, 0.5\)"),
+        ({"image_norm_eps": 1e-12}, "model.image_norm_eps is 1e-12"),
+        ({"image_stride": 8}, "strides are"),
+    ],
+)
+def test_what_the_authors_program_cannot_compute_does_not_go_out_to_it(tmp_path, changes, message):
+    config = dataclasses.replace(SIZES, **changes)
+    params = random_params(config)
+    with pytest.raises(UserError, match=f"cannot compute this model: .*{message}.*--layout=own"):
+        save_model(tmp_path / "x.pth", params, config, layout="authors")
+    save_model(tmp_path / "x.safetensors", params, config, layout="own")
+    found, same, _ = load_checkpoint_file(tmp_path / "x.safetensors")
+    assert same == config
+    assert all(np.array_equal(found[name], params[name]) for name in params)
+
+
+def test_a_converted_encoder_loads_as_its_source(tmp_path):
+    config = dataclasses.replace(
+        SIZES, width=48, heads=3, mlp_dim=96, image_patch=4, image_stride=4, image_size=20
+    )
+    source, own = save_torch(tmp_path / "mae.pth", timm(), "model"), tmp_path / "own.safetensors"
+    found = convert(source, own)
+    assert (found["kind"], found["use"]) == ("mae", "config.image_weights")
+    assert found["suggested"]["model.image_norm_eps"] == 1e-6
+    config = dataclasses.replace(config, heads=1)  # the file cannot tell another number
+    expected, _ = initial_params(config, seed=0, image_weights=source)
+    params, sources = initial_params(config, seed=0, image_weights=own)
+    assert sources["image"]["kind"] == "mae"
+    assert all(np.array_equal(params[name], expected[name]) for name in expected)
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_commands(tmp_path, released):
+    own, out = tmp_path / "own.safetensors", tmp_path / "out.pth"
+    result = run("mmadfer_jax.convert", released, f"--out={own}")
+    assert result.returncode == 0, result.stderr
+    assert read_tensors(released).sha256 in result.stdout
+    result = run("mmadfer_jax.export", f"--checkpoint={own}", f"--out={out}")
+    assert result.returncode == 0, result.stderr
+    assert_same_tensors(out)
+    result = run("mmadfer_jax.convert", tmp_path / "none.pth", f"--out={own}")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: no such file: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_our_own_model_loads_without_torch(tmp_path, released):
+    convert(released, tmp_path / "own.safetensors")
+    program = (
+        "import sys; from mmadfer_jax.weights import load_checkpoint_file\n"
+        "load_checkpoint_file(sys.argv[1])\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "own.safetensors")]
+    subprocess.run(command, check=True, timeout=300)
+
+
+def test_the_description_of_our_files_is_plain_json(tmp_path, released):
+    convert(released, tmp_path / "own.safetensors")
+    own = json.loads(read_tensors(tmp_path / "own.safetensors").metadata["mmadfer_jax"])
+    assert own["content"] == "model"
+    assert ModelConfig.from_dict(own["config"]) == SIZES
