@@ -96,6 +96,14 @@ def rate(items: int, run: Callable[[], Any]) -> tuple[float, float]:
     return items / (time.process_time() - cores), items / (time.perf_counter() - clock)
 
 
+def _times(count: int, function: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(count):
+            function()
+
+    return run
+
+
 def measure(folder: Path, clips: int, rounds: int) -> dict[str, Any]:
     """All figures, the ways taking turns."""
     write(folder, clips)
@@ -138,8 +146,7 @@ def measure(folder: Path, clips: int, rounds: int) -> dict[str, Any]:
     sound = np.zeros(2 * SAMPLE_RATE, np.float32)
     record = source[0]
     jpegs = record.frames[:FRAMES]
-    pictures = [decode_jpeg(data) for data in jpegs]
-    milliseconds = {
+    parts = {
         "baseline: 16 pictures": lambda: [
             Image.open(f).convert("RGB").resize((SIDE, SIDE), Image.BILINEAR) for f in files
         ],
@@ -147,13 +154,11 @@ def measure(folder: Path, clips: int, rounds: int) -> dict[str, Any]:
         "baseline: item": lambda: baseline_item(folder, 0, rng),
         "pipeline: record read and checked": lambda: source[0],
         "pipeline: 16 pictures": lambda: [decode_jpeg(data) for data in jpegs],
-        "pipeline: stacked": lambda: np.stack(pictures),
         "pipeline: spectrogram": lambda: audio.model_input(record.spectrogram, LENGTH),
     }
     return {
         "milliseconds": {
-            n: round(1000 / rate(20, lambda: [f() for _ in range(20)])[0], 2)
-            for n, f in milliseconds.items()
+            name: round(1000 / rate(20, _times(20, f))[0], 2) for name, f in parts.items()
         },
         "clips": clips,
         "frames_a_clip": round(float(np.mean([r.num_frames for r in source])), 1),
@@ -170,7 +175,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=48, help="a multiple of 8 (48)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -49,7 +49,8 @@ def measure(batch: int, dtype: str, steps: int, warmup: int) -> dict[str, object
     config.model.dtype = dtype
     if dtype == "float32":
         jax.config.update("jax_default_matmul_precision", "highest")
-    model = ModelConfig.from_dict(config.model.to_dict())
+    sizes = {name: value for name, value in config.model.items() if value is not None}
+    model = ModelConfig.from_dict(sizes)
     params = init_params(model, config.seed)
     labels = assign(params, config.freeze)
     trainable, frozen = split(params, labels)

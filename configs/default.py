@@ -19,16 +19,27 @@ def get_config() -> ConfigDict:
     # Sizes and compute type of the model. bfloat16 computes in 16 bits with float32 trainables,
     # statistics and loss; float32 is what parity with the authors' program was measured in.
     config.model = ConfigDict(dataclasses.asdict(ModelConfig(dtype="bfloat16")))
+    # These follow from the encoders' files unless they are given here; the run records them.
+    config.model.image_mean = config_dict.placeholder(tuple)
+    config.model.image_std = config_dict.placeholder(tuple)
+    config.model.image_norm_eps = config_dict.placeholder(float)
+    config.model.audio_norm_eps = config_dict.placeholder(float)
+    config.model.audio_stride = config_dict.placeholder(tuple)
 
-    # Pre-trained encoders. None starts an encoder at random, which makes sense only where it is
-    # trained too (see freeze).
+    # Pre-trained encoders, of any kind that `python -m mmadfer_jax.convert` reads. None starts an
+    # encoder at random, which makes sense only where it is trained too (see freeze). A SHA-256
+    # pins a file: an ImageNet MAE cannot be told from MAE-Face by its tensors.
     config.image_weights = config_dict.placeholder(str)
     config.audio_weights = config_dict.placeholder(str)
+    config.image_sha256 = config_dict.placeholder(str)
+    config.audio_sha256 = config_dict.placeholder(str)
+    # How AudioMAE's position grid becomes that of shorter sound: "interpolate" or "cut".
+    config.audio_positions = "interpolate"
 
     # (regex over parameter paths, "frozen" | "trained"); the first that matches decides.
     config.freeze = (
         (r"(image|audio)_encoder\.(patch_embed|blocks|norm)\..*", "frozen"),
-        (r"(image|audio)_encoder\.cls_token", "frozen"),
+        (r"(image|audio)_encoder\.(cls|dist)_token", "frozen"),
         (r".*", "trained"),
     )
 

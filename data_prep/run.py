@@ -118,7 +118,8 @@ def outcomes(
         while True:
             # Few in flight, so that memory stays bounded when one clip holds up the others.
             while len(waiting) < 4 * workers and (clip := next(ahead, None)):
-                waiting.append((clip, pool.submit(worker.prepare, clip)))
+                with worker.deaf_to_interrupts():
+                    waiting.append((clip, pool.submit(worker.prepare, clip)))
             if not waiting:
                 finished = True
                 return

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -40,10 +41,21 @@ _state = threading.local()  # the settings and the detector, which no two thread
 def start(settings: PrepareSettings) -> None:
     """Readies a worker process of the local pool."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, without a traceback
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if parent := multiprocessing.parent_process():
         # A killed main process must not leave workers waiting for ever.
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
     load(settings)
+
+
+@contextlib.contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Puts Ctrl-C off; processes started meanwhile put it off until `start` has readied them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def load(settings: PrepareSettings) -> None:

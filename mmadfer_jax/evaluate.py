@@ -11,7 +11,7 @@ from mmadfer_jax.evaluation.report import write_report
 from mmadfer_jax.training.checkpoints import Checkpoints
 from mmadfer_jax.training.experiment import Experiment
 from mmadfer_jax.training.log import read_history
-from mmadfer_jax.training.provenance import Provenance, check_data, check_same_run, plain
+from mmadfer_jax.training.provenance import Provenance, check_data, check_same_run
 
 
 def read_provenance(experiment: Experiment, checkpoints: Checkpoints, workdir: Path) -> Provenance:
@@ -21,7 +21,7 @@ def read_provenance(experiment: Experiment, checkpoints: Checkpoints, workdir: P
       UserError: for another model or recipe, other classes, or data prepared otherwise.
     """
     provenance = Provenance.from_dict(checkpoints.metadata())
-    check_same_run(plain(experiment.config), provenance.config, workdir)
+    check_same_run(experiment.settings, provenance.config, workdir)
     info, allowed = experiment.info, experiment.config.allow_mismatch
     check_data(info.classes, info.preparation, provenance, allowed)
     return provenance
@@ -43,7 +43,7 @@ def report(
         experiment.info.classes,
         step=step,
         settings={
-            "config": plain(experiment.config),
+            "config": experiment.settings,
             "dataset": experiment.info.name,
             "preparation": experiment.info.preparation,
             "train_splits": list(experiment.train_splits),

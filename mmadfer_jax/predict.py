@@ -21,6 +21,7 @@ from mmadfer_jax.models.params import Params, apply_fn
 from mmadfer_jax.training.checkpoints import Checkpoints
 from mmadfer_jax.training.provenance import Provenance
 from mmadfer_jax.training.setup import ModelSetup
+from mmadfer_jax.weights import load_checkpoint_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,11 +157,14 @@ def load(path: str | Path) -> Predictor:
     """Loads a trained model, on the first device.
 
     Args:
-      path: the work directory of a training run.
+      path: the work directory of a training run, a released MMA-DFER checkpoint (`fold1_224.pth`),
+        or a file that `mmadfer_jax.export` or `mmadfer_jax.convert` wrote.
 
     Raises:
-      UserError: where there is no checkpoint or its frozen weights cannot be had.
+      UserError: where there is no model, or a run's frozen weights cannot be had.
     """
+    if Path(path).is_file():
+        return _load_file(Path(path))
     checkpoints = Checkpoints(Path(path))
     try:
         provenance = Provenance.from_dict(checkpoints.metadata())
@@ -170,6 +174,23 @@ def load(path: str | Path) -> Predictor:
         checkpoints.close()
     preparation = PrepareSettings.from_dict(provenance.preparation)
     return Predictor(params, setup.model, provenance.classes, preparation)
+
+
+def _load_file(path: Path) -> Predictor:
+    params, model, info = load_checkpoint_file(path)
+    if info.classes is None:
+        raise UserError(
+            f"{path} names no classes; name its {model.num_classes} in their order with "
+            "`python -m mmadfer_jax.convert FILE --out=FILE.safetensors --classes=A,B,...`"
+        )
+    if info.preparation is None:  # a released checkpoint: what the authors trained on
+        preparation = PrepareSettings(image_size=model.image_size)
+    else:
+        preparation = PrepareSettings.from_dict(info.preparation)
+    if model.dtype == "float32":
+        jax.config.update("jax_default_matmul_precision", "highest")
+    device = jax.local_devices()[0]
+    return Predictor(jax.device_put(params, device), model, info.classes, preparation)
 
 
 def describe(prediction: Prediction) -> str:
@@ -194,7 +215,9 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m mmadfer_jax.predict", description=__doc__)
     parser.add_argument("clip", nargs="+", type=Path, help="video files")
-    parser.add_argument("--checkpoint", required=True, type=Path, help="a run's --workdir")
+    parser.add_argument(
+        "--checkpoint", required=True, type=Path, help="a run's --workdir, or a file"
+    )
     parser.add_argument("--json", action="store_true", help="one line of JSON a clip")
     arguments = parser.parse_args()
     if missing := [str(clip) for clip in arguments.clip if not clip.is_file()]:

@@ -19,7 +19,7 @@ from mmadfer_jax.training.checkpoints import Checkpoints
 from mmadfer_jax.training.experiment import Experiment
 from mmadfer_jax.training.log import TrainingLog, freeze_table
 from mmadfer_jax.training.optimizer import FROZEN, TRAINED, adamw, epoch_cosine
-from mmadfer_jax.training.provenance import Provenance, plain
+from mmadfer_jax.training.provenance import Provenance
 from mmadfer_jax.training.setup import check_frozen
 from mmadfer_jax.training.state import TrainState, make_train_step, new_state
 
@@ -80,7 +80,7 @@ class _Run:
             saved = read_provenance(experiment, self.checkpoints, self.workdir)
         trainable, frozen, frozen_sha256, sources = experiment.setup.start()
         self.provenance = Provenance(
-            config=plain(self.config),
+            config=experiment.settings,
             classes=experiment.info.classes,
             preparation=experiment.info.preparation,
             frozen_sha256=frozen_sha256,

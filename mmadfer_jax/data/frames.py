@@ -70,7 +70,7 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     Raises:
         ValueError: The bytes are no picture.
     """
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if bgr is None:
+    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if rgb is None:
         raise ValueError(f"{len(data)} bytes that are no JPEG picture, beginning {data[:8]!r}")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return rgb

@@ -248,19 +248,24 @@ class _Clips:
             picked = frames.test_indices(record.num_frames, self._num_frames)
         else:
             picked = frames.train_indices(record.num_frames, self._num_frames, rng)
-        try:
-            # A short clip repeats its last frame: decoded once.
-            pictures = {i: frames.decode_jpeg(record.frames[i]) for i in sorted(set(picked))}
-        except ValueError as error:
-            raise UserError(f"clip {record.id} of {self._name}: {error}") from error
-        for picture in pictures.values():
+        # Filled as they come: holding all and stacking them takes as long as decoding them.
+        pictures = np.empty((self._num_frames, *self._image_shape), np.uint8)
+        for place, i in enumerate(picked):
+            if place and i == picked[place - 1]:  # a short clip repeats its last frame
+                pictures[place] = pictures[place - 1]
+                continue
+            try:
+                picture = frames.decode_jpeg(record.frames[i])
+            except ValueError as error:
+                raise UserError(f"clip {record.id} of {self._name}: {error}") from error
             if picture.shape != self._image_shape:
                 raise UserError(
                     f"clip {record.id} of {self._name} has a frame of {picture.shape}, but "
                     f"dataset.json says {self._image_shape}; prepare the dataset again"
                 )
+            pictures[place] = picture
         return {
-            "frames": np.stack([pictures[i] for i in picked]),
+            "frames": pictures,
             "spectrogram": audio.model_input(record.spectrogram, self._spectrogram_length),
             "label": np.int32(record.label),
             "mask": np.bool_(True),

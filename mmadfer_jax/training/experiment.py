@@ -3,7 +3,9 @@
 Everything that can be refused is refused on construction, before weights are read.
 """
 
+import dataclasses
 import functools
+import json
 import operator
 
 import jax
@@ -41,6 +43,7 @@ class Experiment:
     Attributes:
       config: the ConfigDict.
       setup: the model's.
+      settings: the config as JSON has it, with the model's settings that came from weight files.
       info: the dataset's.
       train_splits, test_splits: names of the splits of the fold.
     """
@@ -63,6 +66,10 @@ class Experiment:
         RecordSource(config.data.dir, self.test_splits)  # refuses missing or empty splits now
         self.setup = ModelSetup(plain(config))
         model = self.setup.model
+        self.settings = {
+            **plain(config),
+            "model": json.loads(json.dumps(dataclasses.asdict(model))),
+        }
         if len(self.info.classes) != model.num_classes:
             raise UserError(
                 f"config.model.num_classes is {model.num_classes}, but the dataset "

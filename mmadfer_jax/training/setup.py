@@ -14,7 +14,10 @@ from mmadfer_jax.training import sharding
 from mmadfer_jax.training.checkpoints import Checkpoints, weights_sha256
 from mmadfer_jax.training.optimizer import FROZEN, assign, split
 from mmadfer_jax.training.provenance import Provenance
-from mmadfer_jax.weights import initial_params
+from mmadfer_jax.weights import fit_config, initial_params, load_encoders
+
+# Settings that say where the encoders' weights come from.
+_WEIGHTS = ("image_weights", "audio_weights", "image_sha256", "audio_sha256", "audio_positions")
 
 
 class ModelSetup:
@@ -30,15 +33,20 @@ class ModelSetup:
         """Checks the settings; loads nothing.
 
         Args:
-          config: as `plain` gives it.
+          config: as `plain` gives it; model settings that are None are taken from the files.
           devices: to use only these, each with a whole copy; all, laid out as the config says,
             unless given.
 
         Raises:
           UserError: for settings that do not fit the model or the devices.
         """
-        self._config = config
-        self.model = ModelConfig.from_dict(config["model"])
+        self._weights = {name: config[name] for name in _WEIGHTS}
+        self._seed = config["seed"]
+        values, files = config["model"], (config["image_weights"], config["audio_weights"])
+        if any(value is None for value in values.values()):
+            self.model = fit_config(values, image_weights=files[0], audio_weights=files[1])
+        else:
+            self.model = ModelConfig.from_dict(values)
         if self.model.dtype == "float32":
             # GPUs and TPUs would otherwise multiply in fewer bits.
             jax.config.update("jax_default_matmul_precision", "highest")
@@ -59,17 +67,15 @@ class ModelSetup:
           The trainable ones on the host in float32; the frozen ones on the mesh in the compute
           type; the SHA-256 of the frozen ones in float32; where they come from.
         """
-        params, sources = initial_params(
-            self.model,
-            seed=self._config["seed"],
-            image_weights=self._config["image_weights"],
-            audio_weights=self._config["audio_weights"],
-        )
+        params, sources = initial_params(self.model, seed=self._seed, **self._weights)
         trainable, frozen = split(params, self.labels)
-        sha256 = weights_sha256(frozen)
+        return trainable, self._store(frozen), weights_sha256(frozen), sources
+
+    def _store(self, frozen: Mapping[str, np.ndarray]) -> Params:
+        """Puts frozen weights onto the mesh in the compute type."""
         dtype = jnp.dtype(self.model.dtype)
         stored = {path: np.asarray(array).astype(dtype) for path, array in frozen.items()}
-        return trainable, sharding.place(stored, self.shardings), sha256, sources
+        return sharding.place(stored, self.shardings)
 
     def restore(self, checkpoints: Checkpoints, provenance: Provenance) -> Params:
         """All parameters of the newest checkpoint, the frozen ones from their own files.
@@ -83,8 +89,15 @@ class ModelSetup:
             for path, s in trained.items()
         }
         trainable = checkpoints.trainable(abstract)
-        if FROZEN not in self.labels.values():
+        wanted = {path for path, label in self.labels.items() if label == FROZEN}
+        if not wanted:
             return trainable
+        loaded, _ = load_encoders(self.model, **self._weights)
+        if wanted <= loaded.keys():
+            frozen = {path: loaded[path] for path in wanted}
+            check_frozen(weights_sha256(frozen), provenance)
+            return {**self._store(frozen), **trainable}
+        # Some of it was drawn from the seed; drawing all of it again takes longer.
         _, frozen, sha256, _ = self.start()
         check_frozen(sha256, provenance)
         return {**frozen, **trainable}
