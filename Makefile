@@ -6,7 +6,16 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/run.stamp  ## renders talking faces, prepares them, trains, evaluates, predicts
-	$(BIN)/python -m demo
+	$(BIN)/python -m data_prep --dataset=synthetic --clips=630 --out=demo/data \
+	    --image_size=64 --sample_rate=16000 --detect_every=12
+	$(BIN)/python main.py --config=configs/demo.py --workdir=demo/run
+	$(BIN)/python -m data_prep.synthetic --clip=demo/new_clip.mp4 --label=Surprise --seed=2024
+	$(BIN)/python -m mmadfer_jax.predict demo/new_clip.mp4 --checkpoint=demo/run
+	@echo
+	@echo "demo/data/report.html             what was prepared, with pictures"
+	@echo "demo/run/report/results.json      UAR, WAR, recalls, confusion matrix"
+	@echo "demo/run/report/*.png             confusion matrix and curves"
+	@echo "demo/new_clip.mp4                 the clip that was predicted (a Surprise)"
 
 test: $(VENV)/dev.stamp  ## the tests
 	$(BIN)/python -m pytest
@@ -29,4 +38,4 @@ $(VENV)/dev.stamp: requirements-dev.txt requirements.txt | $(VENV)/python.stamp
 	@touch $@ $(VENV)/run.stamp
 
 clean:
-	rm -rf $(VENV) demo_run
+	rm -rf $(VENV) demo

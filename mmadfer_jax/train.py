@@ -23,6 +23,8 @@ from mmadfer_jax.training.provenance import Provenance
 from mmadfer_jax.training.setup import check_frozen
 from mmadfer_jax.training.state import TrainState, make_train_step, new_state
 
+_LOG_WIDTH = 110  # columns of the table of parameters where no terminal says how wide it is
+
 
 def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """Trains `config` in `workdir`, going on from its newest checkpoint, and reports at the end.
@@ -164,6 +166,8 @@ class _Run:
         """Prints what is about to run and writes the settings beside it."""
         experiment, setup = self.experiment, self.experiment.setup
         console = Console(stderr=True)
+        if not console.is_terminal:
+            console.width = _LOG_WIDTH
         stored = {TRAINED: "float32", FROZEN: setup.model.dtype}
         console.print(freeze_table(setup.shapes, setup.labels, stored))
         mesh = " x ".join(f"{axis} {size}" for axis, size in setup.mesh.shape.items())

@@ -1,26 +1,30 @@
-"""Draws a contact sheet: `python -m data_prep.synthetic --contact_sheet=sheet.jpg`."""
+"""Renders one clip, or a contact sheet: `python -m data_prep.synthetic --clip=a.mp4 --label=Fear`."""
 
+import argparse
 from pathlib import Path
 
-from absl import app, flags
-
-from data_prep.synthetic.sheet import contact_sheet
+from data_prep.synthetic import CLASSES, contact_sheet, render_clip
 from mmadfer_jax.errors import exit_on_user_error
-
-_CONTACT_SHEET = flags.DEFINE_string(
-    "contact_sheet", None, "Picture to write, .jpg or .png.", required=True
-)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the first person.", lower_bound=0)
-_COLUMNS = flags.DEFINE_integer("columns", 2, "Clips of each class.", lower_bound=1)
 
 
 @exit_on_user_error
-def main(argv: list[str]) -> None:
-    """Writes the sheet."""
-    del argv
-    path = Path(_CONTACT_SHEET.value)
-    print(contact_sheet(path, seed=_SEED.value, columns=_COLUMNS.value))
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep.synthetic", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--clip", type=Path, metavar="FILE", help="mp4 file to write")
+    what.add_argument("--contact_sheet", type=Path, metavar="FILE", help="jpg or png to write")
+    parser.add_argument("--label", choices=CLASSES, default=CLASSES[0], help="of the clip")
+    parser.add_argument("--columns", type=int, default=2, help="clips of a class on the sheet")
+    parser.add_argument("--seed", type=int, default=0, help="of the person")
+    flags = parser.parse_args()
+    if flags.seed < 0 or flags.columns < 1:
+        parser.error("--seed must be 0 or more, --columns 1 or more")
+    if flags.clip:
+        print(f"wrote {render_clip(CLASSES.index(flags.label), flags.seed, flags.clip)}")
+    else:
+        print(f"wrote {contact_sheet(flags.contact_sheet, seed=flags.seed, columns=flags.columns)}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -3,7 +3,7 @@
 A class is a *face script*, a *voice script* and a direction of time. Because classes share them,
 
 - Surprise and Fear have the same pictures and differ in sound,
-- Angry and Disgust have the same sound and differ in pictures,
+- Angry and Disgust have the same sound and differ in pictures, as most classes do,
 - Happy and Neutral have the same sound and the same pictures in opposite order (a smile that
   grows, a smile that fades).
 
@@ -141,28 +141,6 @@ _WEARY = VoiceScript(
     rough=0.0,
     tilt=-15,
 )
-_HARSH = VoiceScript(
-    rate=5.2,
-    duty=0.60,
-    pitch=(0.95, 1.0, 0.85),
-    lilt=-0.10,
-    tremor=0.0,
-    level=0,
-    breath=0.05,
-    rough=0.75,
-    tilt=-3,
-)
-_GASP = VoiceScript(
-    rate=2.8,
-    duty=0.90,
-    pitch=(1.1, 1.6, 2.3),
-    lilt=0.10,
-    tremor=0.0,
-    level=-3,
-    breath=0.05,
-    rough=0.0,
-    tilt=-8,
-)
 _SHAKY = VoiceScript(
     rate=2.8,
     duty=0.90,
@@ -180,8 +158,8 @@ SCRIPTS = {
     "Happy": (_SMILE, _LIVELY, False),
     "Sad": (_GRIEF, _WEARY, False),
     "Neutral": (_SMILE, _LIVELY, True),
-    "Angry": (_GLARE, _HARSH, False),
-    "Surprise": (_STARTLE, _GASP, False),
-    "Disgust": (_SNEER, _HARSH, False),
+    "Angry": (_GLARE, _LIVELY, False),
+    "Surprise": (_STARTLE, _LIVELY, False),
+    "Disgust": (_SNEER, _LIVELY, False),
     "Fear": (_STARTLE, _SHAKY, False),
 }

@@ -56,7 +56,7 @@ class TrainingLog:
             return
         self._write_history()
         self._events = Writer(str(self.workdir / "tensorboard"))
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, soft_wrap=True)
         self._bar = None
         if self._console.is_terminal:
             columns = (
@@ -155,7 +155,8 @@ def freeze_table(
         title_justify="left",
     )
     for heading in ("parameter", "shape", "tensors", "values", "stored as", ""):
-        table.add_column(heading, justify="right" if heading in ("tensors", "values") else "left")
+        justify = "right" if heading in ("tensors", "values") else "left"
+        table.add_column(heading, justify=justify, no_wrap=True)
     for (name, shape, label), paths in groups.items():
         style = "dim" if label == FROZEN else ""
         values = f"{len(paths) * math.prod(shape):,}"
