@@ -44,8 +44,19 @@ def get_config() -> ConfigDict:
     )
 
     # A folder made by `python -m data_prep`. Five-fold sets: fold k tests on part k and trains on
-    # the others; sets with fixed train and test splits ignore the fold.
-    config.data = ConfigDict({"dir": "", "fold": 1, "num_workers": 0})
+    # the others; sets with fixed train and test splits ignore the fold. Frames are seen in order of
+    # "time", or in the "text" order of the reference's file names (0, 1, 10, 100, ...), in which
+    # the released MAFW weights were trained. A clip without sound is "zeros" before the
+    # normalisation, as in the reference, or the normalisation's "mean".
+    config.data = ConfigDict(
+        {
+            "dir": "",
+            "fold": 1,
+            "frame_order": "time",
+            "missing_sound": "zeros",
+            "num_workers": 0,
+        }
+    )
 
     # One draw a clip; "area" and "aspect" are those of the random resized crop.
     config.augment = ConfigDict(

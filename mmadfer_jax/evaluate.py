@@ -14,15 +14,25 @@ from mmadfer_jax.training.log import read_history
 from mmadfer_jax.training.provenance import Provenance, check_data, check_same_run
 
 
-def read_provenance(experiment: Experiment, checkpoints: Checkpoints, workdir: Path) -> Provenance:
+def read_provenance(
+    experiment: Experiment, checkpoints: Checkpoints, workdir: Path, *, training: bool
+) -> Provenance:
     """The newest checkpoint's provenance, which must fit the experiment.
+
+    Args:
+      experiment: the settings and data at hand.
+      checkpoints: of `workdir`.
+      workdir: of the run.
+      training: whether training is to go on, for which the order of classes must be the same too.
 
     Raises:
       UserError: for another model or recipe, other classes, or data prepared otherwise.
     """
     provenance = Provenance.from_dict(checkpoints.metadata())
     check_same_run(experiment.settings, provenance.config, workdir)
-    info, allowed = experiment.info, experiment.config.allow_mismatch
+    info, allowed = experiment.info, set(experiment.config.allow_mismatch)
+    if training:  # labels of the data are learned as they are
+        allowed -= {"classes"}
     check_data(info.classes, info.preparation, provenance, allowed)
     return provenance
 
@@ -30,6 +40,7 @@ def read_provenance(experiment: Experiment, checkpoints: Checkpoints, workdir: P
 def report(
     experiment: Experiment,
     matrix: np.ndarray,
+    classes: tuple[str, ...],
     workdir: Path,
     step: int,
     history: list[dict[str, Any]],
@@ -40,7 +51,7 @@ def report(
     return write_report(
         Path(workdir) / "report",
         matrix,
-        experiment.info.classes,
+        classes,
         step=step,
         settings={
             "config": experiment.settings,
@@ -65,10 +76,13 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     experiment = Experiment(config)
     checkpoints = Checkpoints(workdir)
     try:
-        provenance = read_provenance(experiment, checkpoints, workdir)
+        provenance = read_provenance(experiment, checkpoints, workdir, training=False)
         params = experiment.setup.restore(checkpoints, provenance)
         step = checkpoints.latest
     finally:
         checkpoints.close()
-    matrix = experiment.evaluate(params)
-    return report(experiment, matrix, workdir, step, read_history(workdir, step))
+    # Rows are the data's labels, columns the model's classes: both in the model's order.
+    rows = [experiment.info.classes.index(name) for name in provenance.classes]
+    matrix = experiment.evaluate(params)[rows]
+    history = read_history(workdir, step)
+    return report(experiment, matrix, provenance.classes, workdir, step, history)

@@ -12,9 +12,9 @@ import numpy as np
 
 from mmadfer_jax.data.audio import model_input
 from mmadfer_jax.data.augment import resize
-from mmadfer_jax.data.clip import PrepareSettings, prepare_clip
-from mmadfer_jax.data.faces import MTCNN, Detector
-from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg, test_indices
+from mmadfer_jax.data.clip import PrepareSettings, make_detector, prepare_clip
+from mmadfer_jax.data.faces import Detector
+from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg, in_order, test_indices
 from mmadfer_jax.errors import UserError, exit_on_user_error
 from mmadfer_jax.models.mma_dfer import ModelConfig
 from mmadfer_jax.models.params import Params, apply_fn
@@ -59,8 +59,19 @@ class Predictor:
         model: ModelConfig,
         classes: Sequence[str],
         preparation: PrepareSettings,
+        *,
+        frame_order: str = "time",
+        missing_sound: str = "zeros",
     ):
         """Takes parameters that lie on the device.
+
+        Args:
+          params: of the model.
+          model: its sizes.
+          classes: the K names.
+          preparation: how clips become frames and log-mel.
+          frame_order: "time" or "text", as the model was trained (`config.data.frame_order`).
+          missing_sound: "zeros" or "mean", as the model was trained (`config.data.missing_sound`).
 
         Raises:
           UserError: where there is not one class name for each logit.
@@ -68,6 +79,7 @@ class Predictor:
         if len(classes) != model.num_classes:
             raise UserError(f"{len(classes)} class names {classes} for {model.num_classes} logits")
         self.model, self.classes, self.preparation = model, tuple(classes), preparation
+        self._frame_order, self._missing_sound = frame_order, missing_sound
         self._params = params
         self._apply = jax.jit(apply_fn(model))
         self._resize = jax.jit(resize, static_argnums=1)
@@ -124,8 +136,7 @@ class Predictor:
           UserError: where the file is missing, is no video or holds no frame.
         """
         settings = self.preparation
-        if self._detector is None and settings.faces == "mtcnn":
-            self._detector = MTCNN(settings.detect_side)
+        self._detector = self._detector or make_detector(settings)
         prepared = prepare_clip(
             clip,
             settings,
@@ -133,12 +144,13 @@ class Predictor:
             detector=self._detector,
             pack=lambda rgb: encode_jpeg(rgb, settings.jpeg_quality),
         )
-        picked = test_indices(len(prepared.frames), self.model.num_frames)
+        order = in_order(len(prepared.frames), self._frame_order)
+        picked = order[test_indices(len(prepared.frames), self.model.num_frames)]
         frames = np.stack([decode_jpeg(prepared.frames[i]) for i in picked])
         log_mel = prepared.spectrogram
         if log_mel is not None:
             log_mel = log_mel.astype(np.float16)  # as a record holds it
-        spectrogram = model_input(log_mel, self.model.spectrogram_shape[0])
+        spectrogram = model_input(log_mel, self.model.spectrogram_shape[0], self._missing_sound)
         logits = self.logits(frames[None], spectrogram[None])[0]
         probabilities = np.exp(logits - logits.max())
         probabilities /= probabilities.sum()
@@ -173,7 +185,15 @@ def load(path: str | Path) -> Predictor:
     finally:
         checkpoints.close()
     preparation = PrepareSettings.from_dict(provenance.preparation)
-    return Predictor(params, setup.model, provenance.classes, preparation)
+    data = provenance.config["data"]
+    return Predictor(
+        params,
+        setup.model,
+        provenance.classes,
+        preparation,
+        frame_order=data["frame_order"],
+        missing_sound=data["missing_sound"],
+    )
 
 
 def _load_file(path: Path) -> Predictor:

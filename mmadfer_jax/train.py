@@ -47,7 +47,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     matrix = run.last_matrix
     if matrix is None:  # the run had ended before
         matrix = run.experiment.evaluate({**frozen, **state.trainable})
-    return report(run.experiment, matrix, run.workdir, run.total_steps, run.log.history)
+    classes, history = run.experiment.info.classes, run.log.history
+    return report(run.experiment, matrix, classes, run.workdir, run.total_steps, history)
 
 
 class _Run:
@@ -79,7 +80,7 @@ class _Run:
         """The state to go on from and the frozen weights; announces the run."""
         experiment, resumed = self.experiment, self.checkpoints.latest is not None
         if resumed:
-            saved = read_provenance(experiment, self.checkpoints, self.workdir)
+            saved = read_provenance(experiment, self.checkpoints, self.workdir, training=True)
         trainable, frozen, frozen_sha256, sources = experiment.setup.start()
         self.provenance = Provenance(
             config=experiment.settings,

@@ -1,4 +1,4 @@
-"""Renders one clip, or a contact sheet: `python -m data_prep.synthetic --clip=a.mp4 --label=Fear`."""
+"""Renders one clip or a contact sheet: `python -m data_prep.synthetic --clip=a.mp4`."""
 
 import argparse
 from pathlib import Path

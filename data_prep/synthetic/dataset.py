@@ -35,8 +35,8 @@ def render_dataset(
     """Renders a labelled dataset; clips that an earlier run has finished are kept.
 
     As in acted datasets every person plays every class, here with the same head motion, pace and
-    speaker, so that nothing but the class itself tells two clips of a person apart; and no person is
-    in both splits.
+    speaker, so that nothing but the class itself tells two clips of a person apart; and no person
+    is in both splits.
 
     Args:
       folder: gets `clips/*.mp4`, `labels.csv` (path, label, split) and `synthetic.json`.

@@ -10,6 +10,8 @@ MEL_BINS = 128
 MAX_FRAMES = 512
 MEAN, STD = -4.2677393, 4.5689974  # of AudioSet's log-mels, as AudioMAE and AST normalise them
 
+MISSING_SOUND = ("zeros", "mean")
+
 _WINDOW_SECONDS, _SHIFT_SECONDS = 0.025, 0.010
 _LOW_HZ = 20.0
 _PREEMPHASIS = 0.97
@@ -68,20 +70,25 @@ def log_mel(wave: np.ndarray, sample_rate: int, mean: float | None = None) -> np
     return np.log(np.maximum(power @ mel_bank(sample_rate, fft_size), _FLOOR))
 
 
-def model_input(spectrogram: np.ndarray | None, length: int = MAX_FRAMES) -> np.ndarray:
+def model_input(
+    spectrogram: np.ndarray | None, length: int = MAX_FRAMES, missing_sound: str = "zeros"
+) -> np.ndarray:
     """What the model sees: padded with zeros, then normalised.
 
-    The zeros come before the normalisation, so padding, and a clip without sound, is a constant
-    0.467, as in the reference.
+    The zeros come before the normalisation, so padding is a constant 0.467, as in the reference.
 
     Args:
         spectrogram: [n, 128] log-mel, or None without sound; frames past `length` are cut.
         length: Number of time steps of the result.
+        missing_sound: What stands for no sound: "zeros" as padding has them, which is what the
+            reference does, or "mean", the mean of the normalisation.
 
     Returns:
         float32 [length, 128].
     """
     padded = np.zeros((length, MEL_BINS), np.float32)
+    if spectrogram is None and missing_sound == "mean":
+        return padded
     if spectrogram is not None:
         padded[: len(spectrogram)] = spectrogram[:length]
     return (padded - np.float32(MEAN)) / np.float32(2 * STD)

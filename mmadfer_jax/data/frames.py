@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+FRAME_ORDERS = ("time", "text")
+
 
 def test_indices(num_frames: int, wanted: int) -> np.ndarray:
     """The frames seen at test time: the middle of each of `wanted` equal segments.
@@ -49,6 +51,22 @@ def train_indices(num_frames: int, wanted: int, rng: np.random.Generator) -> np.
     if width == 1:
         return np.arange(wanted)
     return np.arange(wanted) * width + rng.integers(width, size=wanted)
+
+
+def in_order(num_frames: int, frame_order: str) -> np.ndarray:
+    """The clip's frames in an order, as indices into the frames in order of time.
+
+    Args:
+        num_frames: Frames of the clip, n.
+        frame_order: "time"; or "text", the order into which the names 0.jpg, 1.jpg, ..., 10.jpg
+            sort as text, in which the reference reads MAFW.
+
+    Returns:
+        int64 [n].
+    """
+    if frame_order == "time":
+        return np.arange(num_frames)
+    return np.array(sorted(range(num_frames), key=str), np.int64)
 
 
 def _check(num_frames: int, wanted: int) -> None:

@@ -113,6 +113,8 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
+    frame_order: str = "time",
+    missing_sound: str = "zeros",
 ) -> Batches:
     """Shuffled training batches, this process's rows of each; every epoch in a new order.
 
@@ -128,6 +130,8 @@ def train_batches(
         process_index: Which rows: those from `process_index * b` on, b = B / process_count.
         process_count: Processes that share a global batch.
         num_workers: Processes that read and decode; 0 does it in threads of this one.
+        frame_order: "time" or "text", see `frames.in_order`.
+        missing_sound: "zeros" or "mean", see `audio.model_input`.
 
     Returns:
         An iterator over frames uint8 [b, T, H, W, 3], spectrogram float32 [b, L, 128], label
@@ -144,6 +148,8 @@ def train_batches(
         num_batches=max(num_batches - start_batch, 0),
         num_frames=num_frames,
         spectrogram_length=spectrogram_length,
+        frame_order=frame_order,
+        missing_sound=missing_sound,
         seed=seed,
     )
     return _iterate(clips, num_workers)
@@ -159,6 +165,8 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
+    frame_order: str = "time",
+    missing_sound: str = "zeros",
 ) -> Batches:
     """All clips once, in order, with the frames of test time; arguments as of `train_batches`.
 
@@ -171,6 +179,8 @@ def eval_batches(
         num_batches=None,
         num_frames=num_frames,
         spectrogram_length=spectrogram_length,
+        frame_order=frame_order,
+        missing_sound=missing_sound,
         seed=None,
     )
     return _iterate(clips, num_workers)
@@ -210,6 +220,8 @@ class _Clips:
         num_batches: int | None,
         num_frames: int,
         spectrogram_length: int,
+        frame_order: str,
+        missing_sound: str,
         seed: int | None,
     ):
         info = DatasetInfo.load(directory)
@@ -224,7 +236,8 @@ class _Clips:
         self._length = num_batches * rows.local
         self._rows, self._seed = rows, seed
         self._name, self._image_shape = info.name, (info.image_size, info.image_size, 3)
-        self._num_frames, self._spectrogram_length = num_frames, spectrogram_length
+        self._num_frames, self._frame_order = num_frames, frame_order
+        self._spectrogram_length, self._missing_sound = spectrogram_length, missing_sound
 
     @property
     def local_batch_size(self) -> int:
@@ -244,10 +257,12 @@ class _Clips:
 
     def _clip(self, index: int, rng: np.random.Generator | None) -> Batch:
         record = self._source[index]
+        order = frames.in_order(record.num_frames, self._frame_order)
         if rng is None:
             picked = frames.test_indices(record.num_frames, self._num_frames)
         else:
             picked = frames.train_indices(record.num_frames, self._num_frames, rng)
+        picked = order[picked]
         # Filled as they come: holding all and stacking them takes as long as decoding them.
         pictures = np.empty((self._num_frames, *self._image_shape), np.uint8)
         for place, i in enumerate(picked):
@@ -266,15 +281,18 @@ class _Clips:
             pictures[place] = picture
         return {
             "frames": pictures,
-            "spectrogram": audio.model_input(record.spectrogram, self._spectrogram_length),
+            "spectrogram": self._sound(record.spectrogram),
             "label": np.int32(record.label),
             "mask": np.bool_(True),
         }
 
+    def _sound(self, spectrogram: np.ndarray | None) -> np.ndarray:
+        return audio.model_input(spectrogram, self._spectrogram_length, self._missing_sound)
+
     def _padding(self) -> Batch:
         return {
             "frames": np.zeros((self._num_frames, *self._image_shape), np.uint8),
-            "spectrogram": audio.model_input(None, self._spectrogram_length),
+            "spectrogram": self._sound(None),
             "label": np.int32(0),
             "mask": np.bool_(False),
         }

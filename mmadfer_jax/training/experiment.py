@@ -7,12 +7,15 @@ import dataclasses
 import functools
 import json
 import operator
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from mmadfer_jax.data.audio import MISSING_SOUND
 from mmadfer_jax.data.augment import Augmentation, augment, resize
+from mmadfer_jax.data.frames import FRAME_ORDERS
 from mmadfer_jax.data.pipeline import eval_batches, fold_splits, to_global
 from mmadfer_jax.data.records import MEL_BINS, DatasetInfo, RecordSource
 from mmadfer_jax.errors import UserError
@@ -35,6 +38,8 @@ _AT_LEAST = {
     "log_every_steps": 1,
     "data.num_workers": 0,
 }
+
+_CHOICES = {"frame_order": FRAME_ORDERS, "missing_sound": MISSING_SOUND}
 
 
 class Experiment:
@@ -59,6 +64,11 @@ class Experiment:
             value = operator.attrgetter(name)(config)
             if value < least:
                 raise UserError(f"config.{name} is {value}; expected {least} or more")
+        for name, values in _CHOICES.items():
+            if config.data[name] not in values:
+                raise UserError(
+                    f"config.data.{name} is {config.data[name]!r}; expected one of {values}"
+                )
         if not config.data.dir:
             raise UserError("config.data.dir is empty; give --config.data.dir=DIR of a dataset")
         self.info = DatasetInfo.load(config.data.dir)
@@ -119,11 +129,13 @@ class Experiment:
             matrix = self._eval_step(matrix, params, to_global(batch, where))
         return np.asarray(jax.device_get(matrix))
 
-    def batch_shape(self) -> dict[str, int]:
+    def batch_shape(self) -> dict[str, Any]:
         """Arguments that training and evaluation batches share."""
         return {
             "num_frames": self.setup.model.num_frames,
             "spectrogram_length": self.setup.model.spectrogram_shape[0],
+            "frame_order": self.config.data.frame_order,
+            "missing_sound": self.config.data.missing_sound,
             "num_workers": self.config.data.num_workers,
             "process_index": jax.process_index(),
             "process_count": jax.process_count(),

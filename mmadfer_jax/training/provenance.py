@@ -96,12 +96,17 @@ def check_data(
       UserError: for other classes or another order of them, or that names every setting that
         differs.
     """
-    if classes != provenance.classes:
+    then, allowed = provenance.preparation, set(allowed)
+    same_names = sorted(classes) == sorted(provenance.classes)
+    if classes != provenance.classes and not (same_names and "classes" in allowed):
+        hint = (
+            "; only the order differs: with 'classes' in config.allow_mismatch an evaluation maps "
+            "them by name"
+        )
         raise UserError(
             f"the checkpoint was trained on the classes {', '.join(provenance.classes)}; "
-            f"the data have {', '.join(classes)}"
+            f"the data have {', '.join(classes)}" + (hint if same_names else "")
         )
-    then, allowed = provenance.preparation, set(allowed)
     different = [
         f"{name}: the data have {preparation.get(name)!r}, the checkpoint {then.get(name)!r}"
         for name in sorted(preparation.keys() | then.keys())

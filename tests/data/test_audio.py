@@ -121,3 +121,11 @@ def test_resampling_keeps_a_tone():
     assert got.shape == (1, 16000)
     np.testing.assert_allclose(got[0, 500:-500], expected[500:-500], atol=1e-3)
     assert audio.resample(wave, 44100, 44100) is wave
+
+
+def test_missing_sound_may_be_the_mean():
+    assert not audio.model_input(None, 64, "mean").any()
+    sound = np.ones((3, 128), np.float32)
+    np.testing.assert_array_equal(
+        audio.model_input(sound, 64, "mean"), audio.model_input(sound, 64)
+    )

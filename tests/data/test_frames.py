@@ -99,3 +99,11 @@ def test_broken_bytes_are_refused(data):
 def test_only_rgb_bytes_are_encoded(wrong):
     with pytest.raises(ValueError, match="expected uint8"):
         frames.encode_jpeg(wrong, 95)
+
+
+def test_text_order_is_that_of_sorted_file_names():
+    names = [f"{i}.jpg" for i in range(123)]
+    expected = [names.index(name) for name in sorted(names)]
+    np.testing.assert_array_equal(frames.in_order(123, "text"), expected)
+    np.testing.assert_array_equal(frames.in_order(123, "time"), np.arange(123))
+    np.testing.assert_array_equal(frames.in_order(10, "text"), np.arange(10))

@@ -271,3 +271,14 @@ def test_closed_batches_are_at_their_end(dataset):
     batches.close()
     assert list(batches) == []
     batches.close()
+
+
+def test_text_order_picks_other_frames_of_clips_with_more_than_ten(dataset):
+    in_time = [batch["frames"][0] for batch in evaluate(dataset, batch_size=1)]
+    as_text = [batch["frames"][0] for batch in evaluate(dataset, batch_size=1, frame_order="text")]
+    for number, (before, after) in enumerate(zip(in_time, as_text, strict=True)):
+        length = 1 + (5 * number) % 30
+        names = sorted(range(length), key=lambda i: f"{i}.jpg")
+        picked = [names[i] for i in frames.test_indices(length, WANTED)]
+        np.testing.assert_allclose(after[:, 0, 0, 0] / 8.0, picked, atol=0.2)
+        assert np.array_equal(before, after) == (length <= 10)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -6,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmadfer_jax.data.records import DatasetInfo
+from mmadfer_jax.data.records import DatasetInfo, RecordSource, ShardWriter
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.evaluate import evaluate
 from mmadfer_jax.train import train
@@ -128,6 +129,32 @@ def test_data_prepared_otherwise_are_refused_unless_allowed(
     assert evaluate(small_config, finished_run)["clips"] == 7
 
 
+def test_classes_in_another_order_are_mapped_by_name_where_allowed(
+    finished_run, small_config, small_dataset, tmp_path
+):
+    """The same clips under the classes' other order, labels changed accordingly."""
+    expected = json.loads((finished_run / "report" / "results.json").read_text())
+    info = DatasetInfo.load(small_dataset)
+    order = ("blue", "red", "green")
+    for split, count in info.splits.items():
+        source = RecordSource(small_dataset, [split])
+        with ShardWriter(tmp_path, split, 0, 1, "small") as writer:
+            for i in range(count):
+                record = source[i]
+                label = order.index(info.classes[record.label])
+                writer.write(dataclasses.replace(record, label=label))
+    DatasetInfo("small", order, info.splits, 32, info.preparation).save(tmp_path)
+    small_config.data.dir = str(tmp_path)
+    with pytest.raises(UserError, match=r"only the order differs: with 'classes' in"):
+        evaluate(small_config, finished_run)
+    small_config.allow_mismatch = ("classes",)
+    results = evaluate(small_config, finished_run)
+    assert results["classes"] == expected["classes"]
+    assert results["confusion_matrix"] == expected["confusion_matrix"]
+    with pytest.raises(UserError, match="was trained on the classes red, green, blue"):
+        train(small_config, finished_run)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -138,6 +165,8 @@ def test_data_prepared_otherwise_are_refused_unless_allowed(
         ({"train.batch_size": 6}, "train.batch_size is 6; expected a multiple of 4"),
         ({"model.width": 25}, "width 25 is not a multiple of heads 3"),
         ({"model.dtype": "float16"}, "model.dtype is 'float16'"),
+        ({"data.frame_order": "random"}, "config.data.frame_order is 'random'; expected one of"),
+        ({"data.missing_sound": ""}, "config.data.missing_sound is ''"),
         ({"seed": -1}, "config.seed is -1"),
         ({"train.epochs": 0}, "config.train.epochs is 0"),
         ({"mesh.fsdp": 3}, "does not fit 4 device"),
