@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/run.stamp  ## renders talking faces, prepares them, trains, evaluates, predicts
-	$(BIN)/python -m data_prep --dataset=synthetic --clips=630 --out=demo/data \
+	$(BIN)/python -m data_prep --dataset=synthetic --clips=770 --out=demo/data \
 	    --image_size=64 --sample_rate=16000 --detect_every=12
 	$(BIN)/python main.py --config=configs/demo.py --workdir=demo/run
 	$(BIN)/python -m data_prep.synthetic --clip=demo/new_clip.mp4 --label=Surprise --seed=2024

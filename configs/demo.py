@@ -43,6 +43,6 @@ def get_config() -> ConfigDict:
     )
     # Small encoders learn from a few hundred clips only where faces stay in place.
     config.augment.update({"brightness": (0.9, 1.1), "area": None})
-    config.train.update({"batch_size": 16, "epochs": 28, "learning_rate": 5e-4, "warmup_steps": 40})
+    config.train.update({"batch_size": 16, "epochs": 26, "learning_rate": 5e-4, "warmup_steps": 40})
     config.eval.update({"batch_size": 42, "every_epochs": 4})
     return config

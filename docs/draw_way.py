@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 import mmadfer_jax
 from mmadfer_jax.data.clip import prepare_clip
-from mmadfer_jax.data.frames import test_indices
 from mmadfer_jax.data.media import read_video
 
 CLIP, RUN = Path("demo/new_clip.mp4"), Path("demo/run")
@@ -51,14 +50,14 @@ def main() -> None:
     prediction = model.predict(CLIP)
     frames = [frame.rgb for frame in read_video(CLIP)]
     prepared = prepare_clip(CLIP, model.preparation)
-    picked = test_indices(len(frames), 5)
+    picked = np.linspace(0.1, 0.5, 5) * len(frames)  # from rest to the apex
     figure = Figure(figsize=(12, 4.6), dpi=150)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    for i, frame in enumerate(picked):
+    for i, frame in enumerate(picked.astype(int)):
         left = 0.012 + 0.022 * i
         picture(figure, (left, 0.56 - 0.028 * i, 0.115, 0.30), frames[frame])
         crop = prepared.frames[frame]

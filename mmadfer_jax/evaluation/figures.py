@@ -22,18 +22,18 @@ _SMALL, _TITLE = 7.0, 9.0
 # Panels of the curves: (title, unit, factor, {key of a row: (legend, colour)}). The colours are
 # told apart by colour-blind readers too (Okabe and Ito).
 _PANELS = (
-    ("loss", "cross-entropy", 1, {"train_loss": ("training", "#0072b2")}),
+    ("loss", "cross-entropy", 1, {"train_loss": ("training", "#0072b2", "-")}),
     (
         "recall and accuracy",
         "percent",
         100,
         {
-            "train_accuracy": ("training accuracy", "#0072b2"),
-            "test_uar": ("test UAR", "#d55e00"),
-            "test_war": ("test WAR", "#009e73"),
+            "train_accuracy": ("training accuracy", "#0072b2", "-"),
+            "test_uar": ("test UAR", "#d55e00", "-"),
+            "test_war": ("test WAR", "#009e73", "--"),
         },
     ),
-    ("learning rate", "", 1, {"learning_rate": ("learning rate", "#595959")}),
+    ("learning rate", "", 1, {"learning_rate": ("learning rate", "#595959", "-")}),
 )
 
 
@@ -103,13 +103,15 @@ def curves_figure(history: Sequence[Mapping[str, Any]], path: str | os.PathLike)
     for number, (title, unit, factor, curves) in enumerate(panels, 1):
         axes = figure.add_subplot(1, len(panels), number)
         drawn = 0
-        for key, (legend, colour) in curves.items():
+        for key, (legend, colour, dash) in curves.items():
             epochs, values = _points(history, key)
             if epochs:
                 # Marks where a line alone would hide that there are few values.
                 mark = "o" if len(epochs) <= 30 else None
                 values = np.multiply(values, factor)
-                axes.plot(epochs, values, color=colour, lw=1.2, marker=mark, ms=2.5, label=legend)
+                # Dashed: on a balanced test set WAR lies on UAR, which must still be seen.
+                style = {"color": colour, "ls": dash, "lw": 1.2, "marker": mark, "ms": 2.5}
+                axes.plot(epochs, values, label=legend, **style)
                 drawn += 1
         _style(axes)
         axes.set_title(title, fontsize=_TITLE)
