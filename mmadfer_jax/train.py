@@ -93,6 +93,7 @@ class _Run:
         if resumed:
             check_frozen(frozen_sha256, saved)
             state, progress = self.checkpoints.restore(state)
+        self.checkpoints.check_room(state)
         first = jax.process_index() == 0
         if first:
             self._announce(int(state.step))

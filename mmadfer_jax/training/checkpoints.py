@@ -6,8 +6,10 @@ SHA-256 of the frozen weights). Frozen weights are not stored. Orbax writes a st
 name and renames it, so a killed run leaves no half-written checkpoint that counts.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +67,51 @@ class Checkpoints:
             raise UserError(f"{workdir} holds no finished checkpoint; train first")
 
     def save(self, state: TrainState, progress: Mapping[str, Any], metadata: Mapping[str, Any]):
-        """Starts writing `state`; returns before it is on disk."""
+        """Starts writing `state`; returns before it is on disk.
+
+        Raises:
+          UserError: where the disk has no room for it, or had none for the one before.
+        """
+        self.check_room(state)
         step = int(state.step)
+        with self._full_disk_is_said():
+            self._save(step, state, progress, metadata)
+        self.latest = step
+
+    def check_room(self, state: TrainState):
+        """Refuses a disk that has no room for one more checkpoint.
+
+        Raises:
+          UserError: that says how much there is and how much it takes.
+        """
+        # Orbax writes small arrays in blocks and merges them after.
+        wanted = 1.5 * sum(x.nbytes for x in jax.tree.leaves(state)) + 16e6
+        free = shutil.disk_usage(self.directory).free
+        if free < wanted:
+            raise UserError(
+                f"the disk of {self.directory} has {free / 1e6:.0f} MB free and a checkpoint takes "
+                f"up to {wanted / 1e6:.0f} MB; make room, then the same command goes on"
+            )
+
+    @contextlib.contextmanager
+    def _full_disk_is_said(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:  # what TensorStore makes of ENOSPC
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise UserError(
+                f"the disk of {self.directory} is full; make room, then the same command goes on "
+                "from the newest checkpoint"
+            ) from error
+
+    def _save(
+        self,
+        step: int,
+        state: TrainState,
+        progress: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+    ):
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -76,7 +121,6 @@ class Checkpoints:
                 metadata=ocp.args.JsonSave(dict(metadata)),
             ),
         )
-        self.latest = step
 
     def metadata(self) -> dict[str, Any]:
         """Config, class names, dataset settings and frozen SHA-256 of the newest checkpoint."""
@@ -112,5 +156,6 @@ class Checkpoints:
 
     def close(self):
         """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        with self._full_disk_is_said():
+            self._manager.wait_until_finished()
+            self._manager.close()

@@ -195,6 +195,14 @@ def test_a_corrupt_record_is_named(small_config, small_dataset, tmp_path):
         train(small_config, tmp_path / "run")
 
 
+def test_a_full_disk_is_said_before_training(small_config, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=5_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(TrainingLog, "step", lambda *_: pytest.fail("trained"))
+    with pytest.raises(UserError, match=r"has 5 MB free and a checkpoint takes up to 1\d MB"):
+        train(small_config, tmp_path)
+
+
 def test_metadata_that_cannot_be_read_is_one_error(finished_run, tmp_path):
     shutil.copytree(finished_run, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "checkpoints" / "4" / "trainable")
