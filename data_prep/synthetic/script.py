@@ -119,9 +119,10 @@ _STARTLE = FaceScript(
     (0.08, 0.22, 0.70, 0.95),
 )
 
+# In step with `_SHAKY`, because lips move with the syllables.
 _LIVELY = VoiceScript(
-    rate=3.6,
-    duty=0.86,
+    rate=2.8,
+    duty=0.90,
     pitch=(1.1, 1.2, 1.1),
     lilt=0.22,
     tremor=0.0,

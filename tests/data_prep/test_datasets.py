@@ -304,6 +304,7 @@ def settings(size):
 
 def test_media_behind_a_url(seeds):
     import upath
+
     root = upath.UPath("memory://stand_in")
     for number in (1, 2):
         (root / f"laughs/{number}.mp4").write_bytes(Path(seeds.videos[0]).read_bytes())

@@ -56,18 +56,18 @@ def test_happy_and_neutral_differ_only_in_the_order_of_frames(seed):
 
 
 @pytest.mark.parametrize("names", list(itertools.combinations(CLASSES, 2)), ids="-".join)
-def test_all_other_pairs_differ_in_sound_and_in_any_order_of_pictures(names):
+def test_all_other_pairs_differ_in_any_order_of_pictures(names):
+    """Sad and Fear have voices of their own, the others share one."""
     a, b = (clip_of(name, 3) for name in names)
     alike = {
         "sound": same(a.voice, b.voice),
         "picture": same(a.picture, b.picture),
         "reversed": same(backwards(a.picture), b.picture),
     }
-    expected = {
-        ("Surprise", "Fear"): {"picture"},
-        ("Angry", "Disgust"): {"sound"},
-        ("Happy", "Neutral"): {"sound", "reversed"},
-    }.get(names, set())
+    expected = set() if {"Sad", "Fear"} & set(names) else {"sound"}
+    expected |= {("Surprise", "Fear"): {"picture"}, ("Happy", "Neutral"): {"reversed"}}.get(
+        names, set()
+    )
     assert {kind for kind, value in alike.items() if value} == expected
 
 

@@ -77,7 +77,7 @@ def test_ast_is_trained_saved_exported_to_our_format_and_loaded(small_config, tm
     own = tmp_path / "model.safetensors"
     export(workdir, own, layout="own")
     params, config, info = load_checkpoint_file(own)
-    assert config == dataclasses.replace(model, dtype="float32")
+    assert config == dataclasses.replace(model, dtype="float32", audio_stride=(10, 10))
     assert info.classes == ("red", "green", "blue")
     assert info.sources["audio"]["grid"] == {"from": [12, 11], "to": [12, 7], "how": "crop"}
     # Frozen weights are the file's to the bit though the run kept them in bfloat16.
