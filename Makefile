@@ -9,7 +9,7 @@ demo: $(VENV)/run.stamp  ## renders talking faces, prepares them, trains, evalua
 	$(BIN)/python -m data_prep --dataset=synthetic --clips=770 --out=demo/data \
 	    --image_size=64 --sample_rate=16000 --detect_every=12
 	$(BIN)/python main.py --config=configs/demo.py --workdir=demo/run
-	$(BIN)/python -m data_prep.synthetic --clip=demo/new_clip.mp4 --label=Surprise --seed=2024
+	$(BIN)/python -m data_prep.synthetic --clip=demo/new_clip.mp4 --label=Surprise --seed=2026
 	$(BIN)/python -m mmadfer_jax.predict demo/new_clip.mp4 --checkpoint=demo/run
 	@echo
 	@echo "demo/data/report.html             what was prepared, with pictures"

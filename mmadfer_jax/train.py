@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from clu import parameter_overview
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -183,6 +184,8 @@ class _Run:
         )
         settings = json.dumps(self.provenance.to_dict(), indent=2) + "\n"
         write_atomic(self.workdir / "config.json", settings)
+        overview = parameter_overview.get_parameter_overview(setup.shapes, include_stats=False)
+        write_atomic(self.workdir / "parameters.txt", overview + "\n")
 
     def close(self):
         """Ends display and checkpoints, whatever happened."""

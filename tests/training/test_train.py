@@ -46,6 +46,7 @@ def test_a_run_leaves_its_report(finished_run):
     assert [row["step"] for row in rows] == [2, 4]
     assert rows[-1]["test_uar"] == results["uar"]
     assert rows[-1]["test_war"] == results["war"]
+    assert "fusion.0.image_gate" in (finished_run / "parameters.txt").read_text()
     assert list((finished_run / "tensorboard").glob("events.out.tfevents.*"))
 
 
