@@ -12,6 +12,7 @@ import mmadfer_jax
 from data_prep.__main__ import main as prepare
 from mmadfer_jax.data.pipeline import eval_batches
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.export import export
 from mmadfer_jax.predict import Predictor, to_json
 from mmadfer_jax.train import train
 
@@ -74,6 +75,16 @@ def test_a_prediction_is_what_evaluation_sees_of_the_same_clip(run, clips, predi
         assert error < 1e-6, name
         assert sum(probabilities) == pytest.approx(1)
         assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pth"])
+def test_an_exported_file_answers_as_the_run_does(run, clips, predictor, tmp_path, name):
+    export(run[1], tmp_path / name)
+    loaded = mmadfer_jax.load(tmp_path / name)
+    assert loaded.classes == predictor.classes
+    assert loaded.preparation == predictor.preparation
+    expected = predictor.predict(clips / "2.mp4").probabilities
+    assert loaded.predict(clips / "2.mp4").probabilities == pytest.approx(expected, abs=1e-6)
 
 
 def test_what_makes_an_answer_doubtful_is_said(clips, predictor, tmp_path):
