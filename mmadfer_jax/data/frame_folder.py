@@ -75,14 +75,15 @@ def prepare_frame_folder(
     )
     paths = list_frames(folder)
     side = settings.image_size
-    frames, shape = [], (0, 0)
+    frames, boxes, shape = [], [], (0, 0)
     for number, path in enumerate(paths):
         data = storage.attempt(path, path.read_bytes)
         rgb = _decode(path, data)
         if number == 0:
             shape = rgb.shape[:2]
+        boxes.append(faces.Box(0, 0, *rgb.shape[1::-1]))
         if rgb.shape[:2] != (side, side):
-            rgb = faces.crop(rgb, (0, 0, *rgb.shape[1::-1]), side)
+            rgb = faces.crop(rgb, boxes[-1], side)
             data = encode_jpeg(rgb, settings.jpeg_quality)
         elif not data.startswith(b"\xff\xd8"):
             data = encode_jpeg(rgb, settings.jpeg_quality)
@@ -92,8 +93,7 @@ def prepare_frame_folder(
     if len(frames) < 16:
         problems = [*problems, FEW_FRAMES]
     times = np.arange(len(frames)) / _RATE
-    box = faces.Box(0, 0, *shape[::-1])
-    return PreparedClip(frames, times, spectrogram, sample_rate, problems, None, box)
+    return PreparedClip(frames, times, spectrogram, sample_rate, problems, None, boxes)
 
 
 def _decode(path: Path, data: bytes) -> np.ndarray:

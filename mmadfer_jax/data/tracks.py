@@ -1,4 +1,4 @@
-"""One face followed through a clip, from the faces found in some of its frames."""
+"""Boxes over time: one face followed through a clip, and the frames between those looked at."""
 
 from collections.abc import Sequence
 
@@ -42,23 +42,32 @@ def _follow_on(
             last = i
 
 
-def every_frame(track: np.ndarray, step: int, num_frames: int) -> np.ndarray:
-    """The boxes of all frames, interpolated between those looked at, held at the ends.
+def around(boxes: np.ndarray) -> np.ndarray:
+    """The smallest box [4] that holds all of boxes [n, 4]; NaN for none."""
+    if not len(boxes):
+        return np.full(4, np.nan, np.float32)
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
+def every_frame(boxes: np.ndarray, step: int) -> np.ndarray:
+    """The boxes of all frames, interpolated between those looked at.
+
+    Where one of the two around a frame has none, the nearer one counts.
 
     Args:
-        track: [n, 4], boxes in frames 0, step, 2 step, ...; NaN where there is none.
+        boxes: [n, 4], of frames 0, step, 2 step, ...; NaN where there is none.
         step: Frames from one to the next.
-        num_frames: Frames of the clip, N.
 
     Returns:
-        float32 [N, 4], or [0, 4] for a track without any box.
+        float32 [n step, 4], NaN where there is none.
     """
-    known = ~np.isnan(track[:, 0])
-    if not known.any():
-        return np.zeros((0, 4), np.float32)
-    at = np.arange(len(track))[known] * step
-    columns = [np.interp(np.arange(num_frames), at, column[known]) for column in track.T]
-    return np.stack(columns, axis=1).astype(np.float32)
+    frames = np.arange(len(boxes) * step)
+    last = len(boxes) - 1
+    before, after = frames // step, np.minimum(frames // step + 1, last)
+    share = (frames % step / step)[:, None]
+    between = boxes[before] * (1 - share) + boxes[after] * share
+    nearest = boxes[np.minimum((frames + step // 2) // step, last)]
+    return np.where(np.isnan(between), nearest, between).astype(np.float32)
 
 
 def _smoothed(track: np.ndarray) -> np.ndarray:

@@ -40,12 +40,15 @@ def test_a_face_is_found_followed_and_cut_out(tmp_path):
     assert made.problems == []
     assert len(made.frames) == len(made.times) == 20
     assert {(f.shape, f.dtype) for f in made.frames} == {((112, 112, 3), np.dtype(np.uint8))}
-    # The face walks 128 pixels in the frames that are looked at; it is 84 wide and 111 high.
-    left, top, right, bottom = made.box
-    assert left == pytest.approx(88, abs=15)
-    assert right == pytest.approx(128 + 172, abs=15)
-    assert right - left == pytest.approx(bottom - top, abs=1)
-    assert (top + bottom) / 2 == pytest.approx(20 + 118, abs=12)
+    # The face walks 8 pixels a frame, in the frames between too; it is 86 wide and 112 high.
+    boxes = np.array(made.boxes)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    walk = np.minimum(8 * np.arange(20), 128)  # after frame 16 no one looked
+    np.testing.assert_allclose(centres[:, 0], walk + 128, atol=5)
+    np.testing.assert_allclose(centres[:, 1], 20 + 118, atol=5)
+    np.testing.assert_allclose(boxes[:, 2] - boxes[:, 0], 112, atol=8)
+    whole = np.stack(made.frames[:17]).astype(int)
+    assert np.abs(whole - whole[0]).mean() < 12  # the same picture in all of them
 
 
 def test_what_a_clip_becomes(tmp_path):
@@ -55,7 +58,7 @@ def test_what_a_clip_becomes(tmp_path):
     )
     made = prepare_clip(path, TAKEN_WHOLE)
     assert made.problems == []
-    assert made.box == (0, 0, 96, 64)
+    assert made.boxes == [(0, 0, 96, 64)] * 20
     assert made.sample_rate == 22050
     assert made.spectrogram.dtype == np.float32
     np.testing.assert_array_equal(made.spectrogram, audio.log_mel(wave / np.float32(32768), 22050))
@@ -64,29 +67,39 @@ def test_what_a_clip_becomes(tmp_path):
     assert made.frames[0][4, -4].argmax() == 1  # green, right top
 
 
-def test_the_box_is_the_union_over_all_frames_looked_at(tmp_path):
-    path = write_video(tmp_path / "clip.mp4", corners(7))
-    detector = Boxes([[10, 10, 20, 20]], [], [[30, 20, 50, 40]], [[0, 0, 0.5, 0.5]])
+def test_each_frame_has_the_box_around_its_own_faces(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", corners(4))
+    detector = Boxes([[10, 10, 20, 20]], [], [[30, 20, 50, 40], [60, 30, 70, 40]], [[0, 0, 30, 30]])
+    made = prepare_clip(path, PrepareSettings(image_size=32), detector=detector)
+    centre = (32, 16, 64, 48)
+    assert made.boxes == [(10, 10, 20, 20), centre, (30, 10, 70, 50), (0, 0, 30, 30)]
+    assert made.face_share == 0.75
+    assert clip.NO_FACE not in made.problems
+    assert clip.SEVERAL_FACES not in made.problems
+
+
+def test_boxes_are_interpolated_between_the_frames_looked_at(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", corners(8))
+    detector = Boxes([[10, 10, 20, 20]], [[40, 10, 50, 20]], [])
     made = prepare_clip(path, PrepareSettings(image_size=32, detect_every=3), detector=detector)
     assert len(detector.shown) == 3  # frames 0, 3 and 6
-    assert made.box == (10, 5, 50, 45)
+    assert [box.left for box in made.boxes] == [10, 20, 30, 40, 40, 32, 32, 32]
     assert made.face_share == pytest.approx(2 / 3)
-    assert clip.NO_FACE not in made.problems
 
 
 def test_a_track_leaves_out_who_else_is_there(tmp_path):
     path = write_video(tmp_path / "clip.mp4", corners(9))
     face, other = [10, 10, 30, 30], [70, 40, 80, 50]
-    answers = [[face, other]] * 4 + [[other]] + [[face, other]] * 4
+    answers = [[face, other]] * 4 + [[other]] + [[face, other]] * 3 + [[[14, 14, 34, 34], other]]
     track = PrepareSettings(image_size=32, face="track")
     made = prepare_clip(path, track, detector=Boxes(*answers))
-    assert made.box == (10, 10, 30, 30)
+    assert set(made.boxes) == {(10, 10, 34, 34)}  # one for the clip
     assert clip.OTHER_FACES in made.problems
     union = prepare_clip(path, PrepareSettings(image_size=32), detector=Boxes(*answers))
-    assert union.box == (10, 0, 80, 64)
+    assert union.boxes[0] == (10, 0, 80, 64)
     assert clip.SEVERAL_FACES in union.problems
     none = prepare_clip(path, track, detector=Boxes([]))
-    assert none.box == (32, 16, 64, 48)
+    assert set(none.boxes) == {(32, 16, 64, 48)}
     assert clip.NO_FACE in none.problems
 
 
@@ -97,7 +110,7 @@ def test_very_long_clips_are_thinned_out_evenly(tmp_path, monkeypatch, count):
     made = prepare_clip(path, TAKEN_WHOLE)
     step = {33: 2, 70: 4, 129: 8}[count]
     np.testing.assert_allclose(made.times, np.arange(0, count, step) / RATE, atol=2e-3)
-    assert len(made.frames) == len(made.times) <= 32
+    assert len(made.frames) == len(made.times) == len(made.boxes) <= 32
     assert made.decoded_frames == count
     assert clip.MANY_FRAMES in made.problems
 
@@ -125,7 +138,7 @@ def test_no_face_is_reported_and_the_centre_taken(tmp_path):
     made = prepare_clip(path, PrepareSettings(image_size=32), detector=Boxes([]))
     assert made.problems == [clip.NO_FACE, clip.NO_SOUND]
     assert made.face_share == 0
-    assert made.box == (32, 16, 64, 48)
+    assert set(made.boxes) == {(32, 16, 64, 48)}
     assert len(made.frames) == 16
 
 
@@ -212,6 +225,8 @@ def test_what_cannot_be_used_is_refused(tmp_path):
         {"face_model": "yunet.onnx"},
         {"detect_side": 8},
         {"detect_every": 0},
+        {"min_face": 10},
+        {"min_face": 40, "faces": "none"},
         {"jpeg_quality": 101},
     ],
 )
@@ -242,7 +257,6 @@ def test_settings_survive_being_recorded():
     assert recorded["log_mel"]["bins"] == 128
     track = PrepareSettings(face="track")
     assert PrepareSettings.from_dict(track.to_dict()) == track
-    assert "face" not in recorded  # as in datasets of before
     with pytest.raises(UserError, match="lacks detect_every"):
         PrepareSettings.from_dict({k: v for k, v in recorded.items() if k != "detect_every"})
     with pytest.raises(UserError, match="log-mel"):

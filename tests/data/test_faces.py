@@ -19,97 +19,38 @@ def photo():
     return cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB)  # [256, 256, 3]
 
 
-@pytest.fixture(scope="module")
-def detector():
-    return faces.MTCNN()
+@pytest.mark.parametrize(
+    ("face", "margin", "expected"),
+    [
+        ((100, 50, 160, 110), 0, (100, 50, 160, 110)),
+        ((100.4, 200.6, 200.3, 240), 0, (100, 171, 200, 270)),  # 39 high: a pixel short
+        ((200, 100, 240, 200), 0, (170, 100, 270, 200)),
+        ((200, 100, 240, 200), 0.1, (160, 90, 280, 210)),
+        ((-10, 10, 60, 120), 0, (0, 10, 85, 120)),  # the edge counts before the square is made
+        ((610, 10, 660, 60), 0, (610, 10, 640, 60)),
+        ((0, 440, 200, 490), 0, (0, 365, 200, 480)),
+    ],
+)
+def test_the_part_taken_for_a_face_is_that_of_the_reference(face, margin, expected):
+    assert faces.face_box(np.float32(face), 480, 640, margin) == expected
 
 
-def overlap(first, second):
-    """Intersection over union of two boxes."""
-    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
-    shared = np.prod(np.maximum(sides, 0))
-    areas = [np.prod(np.subtract(box[2:], box[:2])) for box in (first, second)]
-    return shared / (sum(areas) - shared)
-
-
-FACE = np.array([88, 63, 172, 174])  # in the photo, by eye
-
-
-def test_mtcnn_finds_a_face(photo, detector):
-    boxes, scores = detector(photo)
-    assert boxes.shape == (1, 4)
-    assert scores.shape == (1,)
-    assert scores[0] > 0.95
-    assert overlap(boxes[0], FACE) > 0.7
-
-
-def test_a_large_picture_is_searched_shrunken_and_its_boxes_are_not(photo):
-    large = cv2.resize(photo, (1024, 1024))
-    boxes, _ = faces.MTCNN(max_side=256)(large)
-    assert len(boxes) == 1
-    assert overlap(boxes[0], 4 * FACE) > 0.7
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (11, 300), (24, 24), (90, 160)])
-def test_pictures_without_a_face(shape, detector):
-    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    for picture in (noise, np.zeros_like(noise)):
-        boxes, scores = detector(picture)
-        assert boxes.shape == (0, 4)
-        assert scores.shape == (0,)
-        assert boxes.dtype == scores.dtype == np.float32
-
-
-@pytest.mark.parametrize("error", [ValueError("shapes"), IndexError(), cv2.error("resize")])
-def test_a_candidate_outside_the_picture_is_no_face(photo, detector, monkeypatch, error):
-    def fail(_):
-        raise error
-
-    monkeypatch.setattr(detector._detector, "detect_faces", fail)
-    assert detector(photo)[0].shape == (0, 4)
-
-
-def test_boxes_without_area_are_dropped(photo, detector, monkeypatch):
-    found = [{"box": [0, 5, -3, 8], "confidence": 0.9}, {"box": [2, 3, 4, 5], "confidence": 0.8}]
-    monkeypatch.setattr(detector._detector, "detect_faces", lambda _: found)
-    boxes, scores = detector(photo)
-    np.testing.assert_array_equal(boxes, [[2, 3, 6, 8]])
-    np.testing.assert_array_equal(scores, np.float32([0.8]))
-
-
-def test_the_box_is_the_square_about_the_union():
-    boxes = np.array([[100, 50, 140, 90], [110, 60, 160, 110]], np.float32)
-    assert faces.face_box(boxes, 480, 640) == (100, 50, 160, 110)
-    wide = np.array([[100, 200, 200, 240]], np.float32)
-    assert faces.face_box(wide, 480, 640) == (100, 170, 200, 270)
-    assert faces.face_box(wide, 480, 640, margin=0.1) == (90, 160, 210, 280)
-
-
-def test_the_order_of_the_boxes_does_not_matter():
-    boxes = np.random.default_rng(0).uniform(50, 200, (9, 2))
-    boxes = np.concatenate([boxes, boxes + 30], axis=1)
-    assert faces.face_box(boxes, 480, 640) == faces.face_box(boxes[::-1], 480, 640)
-
-
-def test_the_box_is_clipped_to_the_picture():
-    near_edge = np.array([[-10, 10, 60, 120]], np.float32)
-    assert faces.face_box(near_edge, 100, 90) == (0, 10, 80, 100)
-    outside = np.array([[300, 300, 310, 310]], np.float32)
-    left, top, right, bottom = faces.face_box(outside, 100, 90)
+def test_the_part_taken_lies_in_the_picture():
+    left, top, right, bottom = faces.face_box(np.float32([300, 300, 310, 310]), 100, 90)
     assert 0 <= left < right <= 90
     assert 0 <= top < bottom <= 100
 
 
-@pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480)])
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (483, 641)])
 def test_without_a_face_it_is_the_centre_crop_of_half_the_shorter_side(height, width):
-    left, top, right, bottom = faces.face_box(np.zeros((0, 4)), height, width)
+    left, top, right, bottom = faces.face_box(None, height, width)
     assert right - left == bottom - top == 240
-    assert (left + right, top + bottom) == (width, height)
+    assert (left + right, top + bottom) == (width // 2 * 2, height // 2 * 2)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (2, 3)])
 def test_the_smallest_pictures_have_a_box(height, width):
-    box = faces.face_box(np.zeros((0, 4)), height, width)
+    box = faces.face_box(None, height, width)
     picture = np.full((height, width, 3), 7, np.uint8)
     assert (faces.crop(picture, box, 16) == 7).all()
 
