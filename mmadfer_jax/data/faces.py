@@ -34,12 +34,16 @@ class YuNet:
         self._max_side = max_side
         if not Path(model).is_file():
             raise UserError(f"{model}: no such file; expected the ONNX model of YuNet")
+        logging = cv2.utils.logging  # OpenCV 5 warns of a target that nobody asked for
+        level = logging.setLogLevel(logging.LOG_LEVEL_ERROR)
         try:
             self._detector = cv2.FaceDetectorYN.create(
                 str(model), "", (320, 320), self.SCORE, self.NMS, self.MOST
             )
         except cv2.error as error:
             raise UserError(f"{model}: not an ONNX model of YuNet ({error.err})") from error
+        finally:
+            logging.setLogLevel(level)
 
     def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Detector`."""
