@@ -200,7 +200,6 @@ class _Network:
     def __init__(self, model: bytes):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False  # it would keep one for each number of pictures
         self._session = onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
