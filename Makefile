@@ -33,7 +33,7 @@ $(VENV)/run.stamp: requirements.txt | $(VENV)/python.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/dev.stamp: requirements-dev.txt requirements.txt | $(VENV)/python.stamp
+$(VENV)/dev.stamp: requirements-dev.txt requirements-beam.txt requirements.txt | $(VENV)/python.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/run.stamp
 

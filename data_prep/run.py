@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from upath import UPath
@@ -72,18 +73,21 @@ def prepare_dataset(
     out = storage.place(out)
     if settings.faces == "yunet":
         make_detector(settings)  # a wrong file is refused here, not in every worker
+    # Beam and its options are too, before anything is deleted.
+    beam_runner = None if beam_options is None else _import_beam_runner()
+    pipeline_options = beam_runner and beam_runner.parse_options(beam_options)
     plan = plan_shards(listing, shards)
     if "all" in redo:
         forget(listing.name, out, plan, redo)
     claim(listing, out, settings, plan, redo)
     if redo and "all" not in redo:
         forget(listing.name, out, plan, redo)
-    check_space(listing.clips, out)
     todo = [shard for shard in plan if not is_complete(out, listing.name, shard)]
+    check_space([clip for shard in todo for clip in shard.clips], out)
     advance(sum(len(shard.clips) for shard in plan) - sum(len(shard.clips) for shard in todo))
     try:
-        if todo and beam_options is not None:
-            _write_by_beam(todo, out, listing.name, settings, beam_options)
+        if todo and beam_runner:
+            beam_runner.write_shards(todo, out, listing.name, settings, pipeline_options)
             advance(sum(len(shard.clips) for shard in todo))
         elif todo:
             clips = [clip for shard in todo for clip in shard.clips]
@@ -144,14 +148,14 @@ def _has_result(future: Future) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
 
 
-def _write_by_beam(todo: Sequence[Shard], *arguments: Any) -> None:
+def _import_beam_runner() -> ModuleType:
     try:
         from data_prep import beam_runner  # an extra, and slow to import
     except ImportError as error:
         raise UserError(
             f"--runner=beam needs Apache Beam ({error}): pip install -r requirements-beam.txt"
         ) from error
-    beam_runner.write_shards(todo, *arguments)
+    return beam_runner
 
 
 def write_shard(

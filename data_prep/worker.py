@@ -51,11 +51,20 @@ def start(settings: PrepareSettings) -> None:
 @contextlib.contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
     """Puts Ctrl-C off; processes started meanwhile put it off until `start` has readied them."""
+    came = []
+    in_main = threading.current_thread() is threading.main_thread()
+    # A handler too, because the mask is this thread's alone, and a library's thread may get the
+    # signal, which would interrupt the start of a process half-way.
+    usual = signal.signal(signal.SIGINT, lambda *_: came.append(1)) if in_main else None
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if in_main:
+            signal.signal(signal.SIGINT, usual)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def load(settings: PrepareSettings) -> None:
