@@ -104,9 +104,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--face",
         choices=("union", "track"),
         default="union",
-        help="crop: around all faces of a clip, or one followed (union)",
+        help="crop: around all faces of each frame, or one box for one face followed (union)",
     )
     add("--detect_every", type=_at_least(1), default=1, metavar="N", help="look in every Nth frame")
+    add(
+        "--min_face",
+        type=_at_least(20),
+        default=20,
+        metavar="N",
+        help="mtcnn: side of the smallest face to look for, pixels (20)",
+    )
     add(
         "--detect_side",
         type=_at_least(32),
@@ -157,8 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = importlib.import_module(f"data_prep.datasets.{flags.dataset}")
     _refuse_foreign(flags, dataset.FLAGS)
     # After the flags, which may be wrong.
-    from data_prep import check, findings, listing, plan, report, run
-    from mmadfer_jax.data.clip import PrepareSettings
+    from data_prep import check, finding, listing, plan, report, run
+    from mmadfer_jax.data.clip import PrepareSettings, make_detector
 
     settings = PrepareSettings(
         image_size=flags.image_size,
@@ -168,10 +175,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         face_model=flags.face_model,
         detect_every=flags.detect_every,
         detect_side=flags.detect_side,
+        min_face=flags.min_face,
     )
     if flags.beam_options is not None and flags.runner != "beam":
         raise UserError("--beam_options means nothing with --runner=local")
     plan.check_out(flags.out)
+    make_detector(settings)  # what is wrong with it is said here, and not by every worker
     found = dataset.from_flags(flags)
     listing.check(found)
     workers = flags.workers or os.cpu_count() or 1
@@ -181,8 +190,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"not there: {len(missing)} of them, {listing.some(missing)}")
     if flags.check:
         with report.progress(len(found.clips), "looking") as advance:
-            entries, pictures = check.look_at_all(found, settings, workers, advance)
-        stage = findings.CHECKED
+            entries = check.inspect_all(found, workers, advance)
+        chosen = check.choose_to_draw(entries)
+        with report.progress(len(chosen), "drawing") as advance:
+            pictures = check.draw(found, chosen, settings, workers, advance)
+        stage = finding.CHECKED
     else:
         with report.progress(len(found.clips), "preparing") as advance:
             entries = run.prepare_dataset(
@@ -195,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 redo=flags.redo,
                 beam_options=(flags.beam_options or []) if flags.runner == "beam" else None,
             )
-        pictures, stage = check.sheets_of_prepared(flags.out, entries), findings.PREPARED
+        pictures, stage = check.sheets_of_prepared(flags.out, entries), finding.PREPARED
     report.show(check.write(flags.out, found, entries, settings, stage, pictures), entries)
     print(f"{stage}, see {flags.out / check.PAGE_FILE}")
 

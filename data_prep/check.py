@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,35 +17,51 @@ from mmadfer_jax.data.records import RecordSource, write_atomic
 REPORT_FILE, PAGE_FILE = REPORT_FILES
 
 
-def look_at_all(
-    listing: Listing,
-    settings: PrepareSettings,
-    workers: int,
-    advance: Callable[[int], None] = lambda clips: None,
-) -> tuple[list[dict[str, Any]], list[Sheet]]:
-    """Inspects every clip's files, and prepares a few clips to see their faces and sound.
+def inspect_all(
+    listing: Listing, workers: int, advance: Callable[[int], None] = lambda clips: None
+) -> list[dict[str, Any]]:
+    """Looks at every clip's files; a line like the manifest's for each.
 
     Args:
         listing: The clips.
-        settings: How clips would be prepared.
-        workers: Processes, and threads for the inspection.
-        advance: Called with the number of clips inspected since the last call.
-
-    Returns:
-        A line like the manifest's for each clip, `face_share` None where no faces were looked for;
-        and the sheets of the few.
+        workers: Threads.
+        advance: Called with the number of clips looked at since the last call.
     """
     entries = []
     with ThreadPoolExecutor(workers) as pool:
         for entry in pool.map(sources.inspect, listing.clips):
             entries.append(entry)
             advance(1)
+    return entries
+
+
+def choose_to_draw(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of the few clips whose faces and sound the report shows."""
+    return [entry for entry, _ in sheets.choose(entries)]
+
+
+def draw(
+    listing: Listing,
+    chosen: Sequence[dict[str, Any]],
+    settings: PrepareSettings,
+    workers: int,
+    advance: Callable[[int], None] = lambda clips: None,
+) -> list[Sheet]:
+    """Prepares a few clips to see their faces and sound, and adds what is found to their entries.
+
+    Args:
+        listing: The clips.
+        chosen: Entries of the few.
+        settings: How clips would be prepared.
+        workers: Processes.
+        advance: Called with the number of clips prepared since the last call.
+    """
     clips = {clip.id: clip for clip in listing.clips}
-    chosen = [entry for entry, _ in sheets.choose(entries)]
     drawn = {}
     ready = run.outcomes([clips[entry["id"]] for entry in chosen], settings, workers)
     with contextlib.closing(ready):
         for entry, outcome in zip(chosen, ready, strict=True):
+            advance(1)
             if outcome.reason is not None:
                 entry |= {"status": "skipped", "reason": outcome.reason}
                 continue
@@ -54,7 +70,7 @@ def look_at_all(
             drawn[entry["id"]] = outcome.frames, outcome.spectrogram
             entry["num_frames"], entry["sample_rate"] = len(outcome.frames), outcome.sample_rate
     again = sheets.choose((e for e in chosen if e["id"] in drawn), together=len(drawn))
-    return entries, [sheets.draw(entry, why, *drawn[entry["id"]]) for entry, why in again]
+    return [sheets.draw(entry, why, *drawn[entry["id"]]) for entry, why in again]
 
 
 def sheets_of_prepared(out: Path, manifest: Iterable[dict[str, Any]]) -> list[Sheet]:

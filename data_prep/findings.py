@@ -2,36 +2,16 @@
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from data_prep import media_findings
+from data_prep.finding import FAULT, GOOD, NOTE, WARNING, Entry, Finding, finding
 from data_prep.listing import Listing, some
-from data_prep.sources import FRAME_COUNTS, FRAME_ORDER
-from mmadfer_jax.data.clip import (
-    FEW_FRAMES,
-    NATIVE,
-    NO_FACE,
-    NO_SOUND,
-    SEVERAL_FACES,
-    PrepareSettings,
-)
+from mmadfer_jax.data.clip import PrepareSettings
 
-CHECKED, PREPARED = "checked", "prepared"
-FAULT, WARNING, GOOD, NOTE = "fault", "warning", "good", "note"
-
-Entry = Mapping[str, Any]  # a line of the manifest
-Finding = dict[str, Any]
-
-# Each, and what a person should think of; clips with any other problem are listed as they are.
-_PROBLEMS = {
-    NO_FACE: "the middle of the picture was taken: look at the contact sheets",
-    SEVERAL_FACES: "each face is small in the crop that holds all: look at the contact sheets",
-    NO_SOUND: "the model sees silence for them",
-    FEW_FRAMES: "",
-    FRAME_COUNTS: "what is really there was taken; programs that trust the number would go wrong",
-    FRAME_ORDER: "programs that sort names as text would shuffle these clips",
-}
+_FIXED_SPLITS = {"train": 0, "val": 1, "test": 2}  # in the order in which people name them
 
 
 def assess(
@@ -47,7 +27,7 @@ def assess(
     """
     usable = [entry for entry in entries if entry["status"] != "skipped"]
     missing = {clip.id for clip in listing.clips if clip.missing}
-    looked_at = _looked_at(usable, settings)
+    looked_at = media_findings.looked_at(usable, settings)
     shares = [entry["face_share"] for entry in looked_at]
     return {
         "dataset": listing.name,
@@ -72,6 +52,7 @@ def assess(
             for rate, n in sorted(Counter(e["sample_rate"] for e in usable).items())
             if rate
         },
+        "left_out": {e["id"]: e["reason"] for e in entries if e["status"] == "skipped"},
         "frames": _spread([entry["num_frames"] for entry in usable]),
         "clips_searched_for_faces": len(shares),
         "face_share": _spread(shares),
@@ -81,23 +62,20 @@ def assess(
             *_label_names(listing),
             *_duplicates(usable),
             *_empty_classes(listing, usable),
-            *_sound(usable, settings),
-            *_problems(usable, stage, len(shares)),
-            *_faces(looked_at),
-            *({"level": NOTE, "what": note, "detail": "", "clips": []} for note in listing.notes),
+            *media_findings.of_sound(listing, usable, settings),
+            *media_findings.of_problems(listing, usable, stage, len(shares)),
+            *media_findings.of_faces(looked_at),
+            *(finding(NOTE, note) for note in listing.notes),
         ],
         "settings": settings.to_dict(),
     }
 
 
-def _finding(level: str, what: str, detail: str = "", clips: Iterable[str] = ()) -> Finding:
-    return {"level": level, "what": what, "detail": detail, "clips": list(clips)}
-
-
 def _counts(listing: Listing, entries: Sequence[Entry]) -> dict[str, list[int]]:
     found = Counter((entry["split"], entry["label"]) for entry in entries)
     classes = range(len(listing.classes))
-    return {split: [found[split, label] for label in classes] for split in listing.splits}
+    splits = sorted(listing.splits, key=lambda split: (_FIXED_SPLITS.get(split, 0), split))
+    return {split: [found[split, label] for label in classes] for split in splits}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float] | None:
@@ -116,13 +94,15 @@ def _missing(entries: Sequence[Entry], missing: set[str]) -> list[Finding]:
     absent = [entry for entry in skipped if entry["id"] in missing]
     faulty = [entry for entry in skipped if entry["id"] not in missing]
     findings = []
-    for group, what in ((absent, "are not there"), (faulty, "cannot be used")):
+    are = "is" if len(absent) == 1 else "are"
+    for group, what in ((absent, f"{are} not there"), (faulty, "cannot be used")):
         if group:
             reasons = some((entry["reason"] for entry in group), 3)
             ids = [entry["id"] for entry in group]
             what = f"{len(group)} of {len(entries)} clips {what}"
-            findings.append(_finding(FAULT, what, reasons, ids))
-    return findings or [_finding(GOOD, f"all {len(entries)} clips are there and can be used")]
+            findings.append(finding(FAULT, what, reasons, ids))
+    what = f"all {len(entries)} clips that are listed are there and can be used"
+    return findings or [finding(GOOD, what)]
 
 
 def _known_counts(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
@@ -132,7 +112,7 @@ def _known_counts(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
     findings = []
     if len(entries) != known.clips:
         what = f"{len(entries)} clips, published are {known.clips}"
-        findings.append(_finding(FAULT, what, "files or list lines are lacking, or too many"))
+        findings.append(finding(FAULT, what, "files or list lines are lacking, or too many"))
     splits = Counter(entry["split"] for entry in entries)
     differing = [
         f"{split} {splits[split]} for {count}"
@@ -141,7 +121,10 @@ def _known_counts(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
     ]
     if differing:
         what = "splits differ from the published ones"
-        findings.append(_finding(FAULT, what, some(differing, len(differing))))
+        findings.append(finding(FAULT, what, some(differing, len(differing))))
+    if known.num_classes not in (None, len(listing.classes)):
+        what = f"{len(listing.classes)} classes, published are {known.num_classes}"
+        findings.append(finding(FAULT, what, "the lists are not whole, or have other names"))
     findings += _known_classes(listing, entries)
     if not findings:
         matched = [
@@ -149,7 +132,7 @@ def _known_counts(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
             *(["each split"] if known.splits else []),
             *(["each class"] if known.classes else []),
         ]
-        findings.append(_finding(GOOD, f"counts as published: {', '.join(matched)}"))
+        findings.append(finding(GOOD, f"counts as published: {', '.join(matched)}"))
     return findings
 
 
@@ -165,15 +148,13 @@ def _known_classes(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
             for name, count, right in zip(listing.classes, counts, known, strict=True)
             if count != right
         )
-        return [
-            _finding(FAULT, "class counts as published, but in another order of labels", detail)
-        ]
+        return [finding(FAULT, "class counts as published, but in another order of labels", detail)]
     detail = ", ".join(
         f"{name} {count} for {right}"
         for name, count, right in zip(listing.classes, counts, known, strict=True)
         if count != right
     )
-    return [_finding(FAULT, "classes differ from the published ones", detail)]
+    return [finding(FAULT, "classes differ from the published ones", detail)]
 
 
 def _label_names(listing: Listing) -> list[Finding]:
@@ -188,9 +169,9 @@ def _label_names(listing: Listing) -> list[Finding]:
     if wrong:
         examples = some(f"{name} is labelled {label} in {folder}" for name, label, folder in wrong)
         what = f"{len(wrong)} clips lie in a folder called like another class than theirs"
-        return [_finding(FAULT, what, examples, (name for name, _, _ in wrong))]
+        return [finding(FAULT, what, examples, (name for name, _, _ in wrong))]
     if named:
-        return [_finding(GOOD, f"labels fit the folders' names ({named} clips in such folders)")]
+        return [finding(GOOD, f"labels fit the folders' names ({named} clips in such folders)")]
     return []
 
 
@@ -213,66 +194,18 @@ def _duplicates(entries: Sequence[Entry]) -> list[Finding]:
             pairs = some(" = ".join(entry["id"] for entry in group[:3]) for group in groups)
             clips = [entry["id"] for group in groups for entry in group]
             what = f"{len(clips)} clips have the content of a clip in {what}"
-            findings.append(_finding(level, what, f"{detail}: {pairs}", clips))
-    return findings or [_finding(GOOD, "no two clips have the same content")]
+            findings.append(finding(level, what, f"{detail}: {pairs}", clips))
+    return findings or [finding(GOOD, "no two clips have the same content")]
 
 
 def _empty_classes(listing: Listing, usable: Sequence[Entry]) -> list[Finding]:
-    empty = [
-        f"{listing.classes[label]} in {split}"
-        for split, counts in _counts(listing, usable).items()
-        for label, count in enumerate(counts)
-        if not count
-    ]
-    return [_finding(WARNING, "classes without a clip", some(empty, 8))] if empty else []
-
-
-def _sound(usable: Sequence[Entry], settings: PrepareSettings) -> list[Finding]:
-    rates = Counter(entry["sample_rate"] for entry in usable if entry["sample_rate"])
-    met = ", ".join(f"{rate} Hz ({n} clips)" for rate, n in rates.most_common())
-    if len(rates) > 1:
-        return [
-            _finding(
-                WARNING,
-                f"sound at {len(rates)} different rates",
-                f"{met}; log-mels differ with the rate, --sample_rate=HZ makes them alike",
-            )
-        ]
-    if rates.keys() == {16000} and settings.sample_rate == NATIVE:
-        what = "all sound at 16000 Hz"
-        detail = "published weights were trained at the clips' own rates; 16 kHz costs 2.6 UAR"
-        return [_finding(NOTE, what, detail)]
-    return [_finding(GOOD, f"sound at one rate: {met}")] if rates else []
-
-
-def _problems(usable: Sequence[Entry], stage: str, searched: int) -> list[Finding]:
-    by_problem: dict[str, list[str]] = defaultdict(list)
-    for entry in usable:
-        for problem in entry["problems"]:
-            by_problem[problem].append(entry["id"])
-    findings = []
-    for problem, clips in sorted(by_problem.items(), key=lambda pair: -len(pair[1])):
-        about_faces = problem in (NO_FACE, SEVERAL_FACES)
-        of = searched if about_faces and stage == CHECKED else len(usable)
-        level = NOTE if problem == FRAME_ORDER else WARNING
-        what = f"{len(clips)} of {of} clips: {problem}"
-        findings.append(_finding(level, what, _PROBLEMS.get(problem, ""), clips))
-    return findings
-
-
-def _looked_at(usable: Sequence[Entry], settings: PrepareSettings) -> list[Entry]:
-    """The clips in which faces were looked for."""
-    if settings.faces == "none":
-        return []
-    return [entry for entry in usable if entry["face_share"] is not None]
-
-
-def _faces(looked_at: Sequence[Entry]) -> list[Finding]:
-    low = [entry["id"] for entry in looked_at if 0 < entry["face_share"] < 0.5]
-    if low:
-        what = f"{len(low)} of {len(looked_at)} clips show a face in less than half of the frames"
-        return [_finding(WARNING, what, "look at the contact sheets", low)]
-    if looked_at and all(entry["face_share"] for entry in looked_at):
-        what = f"a face in each of the {len(looked_at)} clips in which faces were looked for"
-        return [_finding(GOOD, what)]
-    return []
+    by_split = _counts(listing, usable)
+    nowhere, somewhere = [], []
+    for label, name in enumerate(listing.classes):
+        empty = [split for split, counts in by_split.items() if not counts[label]]
+        if len(empty) == len(by_split):
+            nowhere.append(f"{name} in no split")
+        else:
+            somewhere += [f"none of {name} in {split}" for split in empty]
+    empty = nowhere + somewhere
+    return [finding(WARNING, "classes without a clip", some(empty, 8))] if empty else []

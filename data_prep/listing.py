@@ -46,11 +46,15 @@ class Known:
         clips: All of them.
         splits: Clips of each split, where known.
         classes: Clips of each class, in the order of the labels, where known.
+        num_classes: How many classes there are, where that does not go without saying.
+        sample_rate: Of the sound as it was released, Hz, where known; 0 without sound.
     """
 
     clips: int
     splits: Mapping[str, int] = dataclasses.field(default_factory=dict)
     classes: tuple[int, ...] = ()
+    num_classes: int | None = None
+    sample_rate: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

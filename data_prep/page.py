@@ -1,11 +1,12 @@
 """The report as one HTML file with its pictures inside, for a desk and for a telephone."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from data_prep.findings import CHECKED, FAULT, GOOD, NOTE, WARNING
+from data_prep.finding import CHECKED, FAULT, GOOD, NOTE, WARNING, number
 from data_prep.sheets import Sheet
 
 _SYMBOLS = {FAULT: "✕", WARNING: "!", GOOD: "✓", NOTE: "i"}
@@ -27,6 +28,8 @@ h1 { font-size: 1.7rem; line-height: 1.25; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 40px 0 12px; }
 h3 { font-size: 1rem; margin: 22px 0 10px; }
 .soft { color: var(--soft); }
+.verdict { display: flex; flex-wrap: wrap; gap: 6px 20px; margin-top: 12px; font-weight: 600; }
+.verdict span { display: flex; align-items: center; gap: 8px; }
 p { margin: 4px 0 0; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px;
   margin-top: 22px; }
@@ -40,8 +43,8 @@ p { margin: 4px 0 0; }
   font-weight: 700; font-size: 14px; line-height: 24px; text-align: center; }
 .fault .mark { background: var(--fault); } .warning .mark { background: var(--warning); }
 .good .mark { background: var(--good); } .note .mark { background: var(--note); }
-.fault, .warning { border-left-width: 4px; }
-.fault { border-left-color: var(--fault); } .warning { border-left-color: var(--warning); }
+.finding.fault { border-left: 4px solid var(--fault); }
+.finding.warning { border-left: 4px solid var(--warning); }
 summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
 .names { font-size: .85rem; color: var(--soft); }
 .scroll { overflow-x: auto; }
@@ -52,11 +55,11 @@ th { font-weight: 600; font-size: .85rem; color: var(--soft); }
 tr:last-child > * { border-bottom: 0; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
   background: var(--card); }
-td.less { color: var(--fault); font-weight: 600; }
+td.less, td.differs { color: var(--fault); font-weight: 600; }
 td.sum { font-weight: 600; }
 td.bar { background: linear-gradient(to right, var(--bar) var(--share), transparent var(--share)); }
 .plain td, .plain th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-.sheets { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 500px), 1fr));
+.sheets { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
   gap: 16px; }
 figure { margin: 0; padding: 12px; }
 figure img { display: block; width: 100%; border-radius: 6px; }
@@ -93,14 +96,18 @@ def render(report: dict[str, Any], sheets: Sequence[Sheet]) -> str:
             f"<title>{title}</title><style>{_STYLE}</style></head><body><main>",
             f"<h1>{title}</h1>",
             '<p class="soft">Are the clips all there, are faces faces, is sound sound?</p>',
+            _verdict(report["findings"]),
             _tiles(report),
             "<h2>Findings</h2>",
-            *map(_finding, sorted(report["findings"], key=lambda f: _ORDER.index(f["level"]))),
+            *(
+                _finding(finding, report["left_out"])
+                for finding in sorted(report["findings"], key=lambda f: _ORDER.index(f["level"]))
+            ),
             "<h2>Clips by class and split</h2>",
             _counts(report),
             "<h2>Clips to look at</h2>",
-            '<p class="soft">16 frames of each as the model sees them, in order of time; below, ',
-            "its sound as log-mel, low notes at the bottom.</p>",
+            '<p class="soft">16 frames of each as the model sees them, row by row in order of ',
+            "time; below, its sound as log-mel, low notes at the bottom.</p>",
             _sheets("Most likely to be wrong", worst, report),
             _sheets("Chosen at random", others, report),
             "<h2>Settings</h2>",
@@ -110,14 +117,31 @@ def render(report: dict[str, Any], sheets: Sequence[Sheet]) -> str:
     )
 
 
+def _verdict(findings: Sequence[dict[str, Any]]) -> str:
+    counts = Counter(finding["level"] for finding in findings)
+    shown = [level for level in (FAULT, WARNING) if counts[level]]
+    if not shown:
+        return f'<div class="verdict"><span class="good">{_mark(GOOD)}nothing wrong</span></div>'
+    spans = (
+        f'<span class="{level}">{_mark(level)}{number(counts[level], level)}</span>'
+        for level in shown
+    )
+    return f'<div class="verdict">{"".join(spans)}</div>'
+
+
+def _mark(level: str) -> str:
+    return f'<b class="mark" aria-label="{level}">{_SYMBOLS[level]}</b>'
+
+
 def _tiles(report: dict[str, Any]) -> str:
     clips, share, frames = report["clips"], report["face_share"], report["frames"]
-    rates = ", ".join(f"{int(rate) / 1000:g}" for rate in report["sample_rates"])
+    rates = [f"{int(rate) / 1000:g}" for rate in report["sample_rates"]]
+    sound = f"{', '.join(rates)} kHz" if 0 < len(rates) <= 3 else f"{len(rates)} rates"
     pairs = [
         (f"{clips['usable']:,}", f"of {clips['listed']:,} clips usable"),
         (str(len(report["classes"])), "classes"),
         (str(len(report["usable"])), "splits"),
-        (f"{rates} kHz" if rates else "none", "sound"),
+        (sound if rates else "none", "sound"),
     ]
     if frames:
         pairs.append(
@@ -130,69 +154,69 @@ def _tiles(report: dict[str, Any]) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
-def _finding(finding: dict[str, Any]) -> str:
+def _finding(finding: dict[str, Any], left_out: dict[str, str]) -> str:
     level, clips = finding["level"], finding["clips"]
     detail = f'<p class="soft">{escape(finding["detail"])}</p>' if finding["detail"] else ""
     names = ""
     if clips:
-        more = f", and {len(clips) - _MOST_NAMES} more in report.json"
-        listed = ", ".join(clips[:_MOST_NAMES]) + (more if len(clips) > _MOST_NAMES else "")
+        reasons = all(clip in left_out for clip in clips)
+        listed = [left_out[clip] if reasons else clip for clip in clips[:_MOST_NAMES]]
+        if len(clips) > _MOST_NAMES:
+            listed.append(f"and {len(clips) - _MOST_NAMES} more in report.json")
+        text = ("<br>" if reasons else ", ").join(map(escape, listed))
         names = (
-            f"<details><summary>{_number(len(clips), 'clip')}</summary>"
-            f'<div class="names">{escape(listed)}</div></details>'
+            f"<details><summary>{number(len(clips), 'clip')}</summary>"
+            f'<div class="names">{text}</div></details>'
         )
     return (
-        f'<div class="finding {level}"><span class="mark" aria-label="{level}">'
-        f"{_SYMBOLS[level]}</span><div>{escape(finding['what'])}{detail}{names}</div></div>"
+        f'<div class="finding {level}">{_mark(level)}'
+        f"<div>{escape(finding['what'])}{detail}{names}</div></div>"
     )
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _counts(report: dict[str, Any]) -> str:
-    usable, listed, known = report["usable"], report["listed"], report["known"]
+    usable, listed, known = report["usable"], report["listed"], report["known"] or {}
     splits, classes = list(usable), report["classes"]
-    by_class = (known or {}).get("classes")
-    by_split = (known or {}).get("splits")
-    head = "".join(f"<th>{escape(name)}</th>" for name in ["class", *splits, "all"])
-    head += "<th>published</th>" if by_class else ""
+    by_class = known.get("classes") or []
+    head = ["class", *splits, "all", *(["published"] if by_class else [])]
     totals = [sum(usable[split][label] for split in splits) for label in range(len(classes))]
+    wholes = [sum(listed[split][label] for split in splits) for label in range(len(classes))]
     rows = []
     for label, name in enumerate(classes):
         cells = [_cell(usable[split][label], listed[split][label]) for split in splits]
-        whole = sum(listed[split][label] for split in splits)
         share = f"{100 * totals[label] / max(max(totals), 1):.0f}%"
-        cells.append(_cell(totals[label], whole, f'class="bar" style="--share: {share}"'))
-        cells += [_cell(by_class[label], by_class[label])] if by_class else []
+        cells.append(_cell(totals[label], wholes[label], "bar", f"--share: {share}"))
+        if by_class:
+            cells.append(_published(by_class[label], wholes[label]))
         rows.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>")
-    sums = [_cell(sum(usable[s]), sum(listed[s]), 'class="sum"') for s in splits]
-    sums.append(_cell(sum(totals), report["clips"]["listed"], 'class="sum"'))
-    sums += [_cell(known["clips"], known["clips"])] if by_class else []
+    sums = [_cell(sum(usable[s]), sum(listed[s]), "sum") for s in splits]
+    sums.append(_cell(sum(totals), sum(wholes), "sum"))
+    if by_class:
+        sums.append(_published(known["clips"], sum(wholes)))
     rows.append(f'<tr><td class="sum">all</td>{"".join(sums)}</tr>')
-    if known and not by_class:
-        rows.append(_published_splits(splits, by_split, known["clips"]))
-    elif by_split:
-        rows.append(_published_splits(splits, by_split, known["clips"], extra=True))
+    if known and (known["splits"] or not by_class):
+        counts = {split: sum(listed[split]) for split in splits}
+        cells = [
+            _published(known["splits"][split], count) if split in known["splits"] else "<td></td>"
+            for split, count in counts.items()
+        ]
+        cells += [_published(known["clips"], sum(wholes)), *(["<td></td>"] if by_class else [])]
+        rows.append(f"<tr><td>published</td>{''.join(cells)}</tr>")
+    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
     return (
         '<div class="card scroll"><table><thead><tr>'
-        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
-def _published_splits(
-    splits: Iterable[str], known: dict[str, int], clips: int, extra: bool = False
-) -> str:
-    cells = "".join(f"<td>{known[s]:,}</td>" if s in known else "<td></td>" for s in splits)
-    blank = "<td></td>" if extra else ""
-    return f'<tr class="soft"><td>published</td>{cells}<td>{clips:,}</td>{blank}</tr>'
+def _cell(usable: int, listed: int, kind: str = "", style: str = "") -> str:
+    text = f"{usable:,} of {listed:,}" if usable < listed else f"{usable:,}"
+    kinds = " ".join(filter(None, (kind, "less" if usable < listed else "")))
+    return f'<td class="{kinds}" style="{style}">{text}</td>'
 
 
-def _cell(usable: int, listed: int, style: str = "") -> str:
-    if usable < listed:
-        return f'<td class="less">{usable:,} of {listed:,}</td>'
-    return f"<td {style}>{usable:,}</td>"
+def _published(count: int, listed: int) -> str:
+    return f'<td class="{"soft" if count == listed else "differs"}">{count:,}</td>'
 
 
 def _sheets(title: str, sheets: Sequence[Sheet], report: dict[str, Any]) -> str:

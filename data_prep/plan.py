@@ -128,9 +128,10 @@ def _differences(found: dict, wanted: dict, keys: Sequence[str]) -> str:
     for key in keys:
         old, new = found.get(key), wanted[key]
         if isinstance(old, dict) and isinstance(new, dict):
-            names = [name for name in new if old.get(name) != new[name]]
             pairs += [
-                f"{name} {old.get(name, 'none')} there, {new[name]} asked for" for name in names
+                f"{name} {old.get(name, 'none')} there, {new.get(name, 'none')} asked for"
+                for name in {**old, **new}
+                if old.get(name) != new.get(name)
             ]
         elif "SHA" not in key:
             pairs.append(f"{key} {old} there, {new} asked for")
@@ -206,7 +207,7 @@ def check_space(clips: Iterable[Clip], out: Path | UPath) -> None:
     if not isinstance(out, Path):
         return
     paths = [clip.path for clip in clips if not clip.missing and not clip.is_frames]
-    videos = sum(path.stat().st_size for path in paths if isinstance(path, Path))
+    videos = sum(storage.size(path) or 0 for path in paths if isinstance(path, Path))
     free = shutil.disk_usage(out).free
     if free < videos / 10:
         raise UserError(

@@ -18,10 +18,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.findings import CHECKED, FAULT, GOOD, NOTE, WARNING
+from data_prep.finding import CHECKED, FAULT, GOOD, NOTE, WARNING
 
 _PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
 _MOST_REASONS = 8
+_PLAIN_WIDTH = 160  # of tables in a file, which nobody can widen afterwards
 _STYLES = {FAULT: "red", WARNING: "yellow", GOOD: "green", NOTE: ""}
 _MARKS = list(_STYLES)
 
@@ -84,13 +85,34 @@ def steps(advance: Callable[[int], None]) -> Callable[[int], None]:
 
 
 def show(report: dict[str, Any], manifest: list[dict[str, Any]]) -> None:
-    """Prints clips by split and class, why clips are left out, and what else was found."""
+    """Prints clips by split and class, what was found, and why clips are left out."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PLAIN_WIDTH)
+    console.print(_table(report))
+    reasons = {e["id"]: e["reason"] for e in manifest if e["status"] == "skipped"}
+    for finding in sorted(report["findings"], key=lambda finding: _MARKS.index(finding["level"])):
+        text = f"{finding['level']}: {finding['what']}"
+        why = [reasons[name] for name in finding["clips"] if name in reasons]
+        if finding["detail"] and finding["level"] in (FAULT, WARNING) and not why:
+            text += f" ({finding['detail']})"
+        style = _STYLES[finding["level"]]
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        for reason in why[:_MOST_REASONS]:
+            console.print(f"  {reason}", markup=False, highlight=False, soft_wrap=True)
+        if len(why) > _MOST_REASONS:
+            more = len(why) - _MOST_REASONS
+            console.print(f"  and {more} more, see the report", highlight=False)
+
+
+def _table(report: dict[str, Any]) -> Table:
     clips, usable, listed = report["clips"], report["usable"], report["listed"]
+    known = report["known"] or {}
     verb = "found" if report["stage"] == CHECKED else "written"
     title = f"{verb}: {clips['usable']} of {clips['listed']} clips"
-    by_class = (report["known"] or {}).get("classes")
+    by_class, by_split = known.get("classes"), known.get("splits")
     table = Table("class", *usable, "all", *(["published"] if by_class else []), title=title)
+    table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify = "right"
     for label, name in enumerate(report["classes"]):
@@ -101,22 +123,10 @@ def show(report: dict[str, Any], manifest: list[dict[str, Any]]) -> None:
         table.add_row(Text(name), *cells)
     sums = [_cell(sum(usable[split]), sum(listed[split])) for split in usable]
     sums += [_cell(clips["usable"], clips["listed"])]
-    table.add_row("all", *sums, *([str(report["known"]["clips"])] if by_class else []))
-    console.print(table)
-    skipped = [entry for entry in manifest if entry["status"] == "skipped"]
-    if skipped:
-        console.print(f"skipped {len(skipped)} of {len(manifest)} clips:", highlight=False)
-        for entry in skipped[:_MOST_REASONS]:
-            console.print(f"  {entry['reason']}", markup=False, highlight=False, soft_wrap=True)
-        if len(skipped) > _MOST_REASONS:
-            more = len(skipped) - _MOST_REASONS
-            console.print(f"  and {more} more, see the report", highlight=False)
-    for finding in sorted(report["findings"], key=lambda finding: _MARKS.index(finding["level"])):
-        text = f"{finding['level']}: {finding['what']}"
-        if finding["detail"] and finding["level"] in (FAULT, WARNING):
-            text += f" ({finding['detail']})"
-        style = _STYLES[finding["level"]]
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    table.add_row("all", *sums, *([str(known["clips"])] if by_class else []))
+    if by_split or (known and not by_class):
+        table.add_row("published", *(str(by_split.get(s, "")) for s in usable), str(known["clips"]))
+    return table
 
 
 def _cell(usable: int, listed: int) -> Text:

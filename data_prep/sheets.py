@@ -14,8 +14,9 @@ from mmadfer_jax.data.frame_folder import NOT_SQUARE
 from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg, test_indices
 
 WORST, TOGETHER = 8, 20  # clips shown: at most so many for what is wrong, and in all
-_FRAMES, _COLUMNS = 16, 8
+_FRAMES, _COLUMNS = 16, 4
 _CELL, _GAP = 104, 3  # pixels
+_MEL_WIDTH = 640  # pixels; more than the sheet, for a log-mel has up to 512 columns
 _QUALITY = 82
 _WEIGHTS = {NO_FACE: 4.0, NOT_SQUARE: 3.0, SEVERAL_FACES: 2.0, FEW_FRAMES: 0.5, NO_SOUND: 0.25}
 _MEL_RANGE = (-16.0, 4.0)  # natural log of energy: silence to loud
@@ -105,6 +106,5 @@ def _picture_of_sound(spectrogram: np.ndarray) -> np.ndarray:
     levels = np.clip((spectrogram.astype(np.float32) - low) / (high - low), 0, 1)
     picture = (255 * levels.T[::-1]).astype(np.uint8)  # time to the right, high notes above
     bgr = cv2.applyColorMap(np.ascontiguousarray(picture), cv2.COLORMAP_MAGMA)
-    width = _COLUMNS * (_CELL + _GAP) - _GAP
-    bgr = cv2.resize(bgr, (width, MEL_BINS), interpolation=cv2.INTER_LINEAR)
+    bgr = cv2.resize(bgr, (_MEL_WIDTH, MEL_BINS), interpolation=cv2.INTER_LINEAR)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -13,6 +13,7 @@ from mmadfer_jax.errors import UserError
 FRAME_COUNTS = "header or list declares another number of frames than there are"
 FRAME_ORDER = "frame files in another order as text than in time; taken in order of time"
 _BLOCK = 1 << 20
+_POINTER, _POINTER_BYTES = b"version https://git-lfs", 1024  # how one begins, and its most bytes
 
 
 class Facts(NamedTuple):
@@ -48,12 +49,26 @@ def look(clip: Clip, path: Path) -> Facts:
         ends = [paths[0], paths[len(paths) // 2], paths[-1]]
         digest = _digest(ends, f"{len(paths)} frames")
         return Facts(clip.listed_frames, frame_folder.in_text_order(paths), digest)
+    _refuse_pointer(path)
     return Facts(media.read_header(path).declared_frames, True, _digest([path]))
+
+
+def _refuse_pointer(path: Path) -> None:
+    if path.is_file() and path.stat().st_size < _POINTER_BYTES:
+        with path.open("rb") as file:
+            if file.read(len(_POINTER)) == _POINTER:
+                raise UserError(
+                    f"{path}: a pointer of Git LFS in place of the file; fetch it with `git lfs "
+                    "pull`"
+                )
 
 
 def _digest(paths: list[Path], salt: str = "") -> str:
     digest = hashlib.sha256(salt.encode())
     for path in paths:
+        if storage.is_remote(path):  # a frame; videos are on the disk by now
+            digest.update(storage.read_bytes(path))
+            continue
         with path.open("rb") as file:
             for block in iter(functools.partial(file.read, _BLOCK), b""):
                 digest.update(block)
@@ -88,9 +103,12 @@ def inspect(clip: Clip) -> dict[str, Any]:
 
 
 def _inspect_files(clip: Clip) -> dict[str, Any]:
-    rate = 0
+    rate, square = 0, True
     if clip.is_frames:
-        facts, frames = look(clip, clip.path), len(frame_folder.list_frames(clip.path))
+        paths = frame_folder.list_frames(clip.path)
+        facts, frames = look(clip, clip.path), len(paths)
+        first = frame_folder.decode(paths[0], storage.read_bytes(paths[0]))
+        square = not frame_folder.is_far_from_square(first.shape)
     else:
         with storage.local_copy(clip.path) as path:
             facts, frames = look(clip, path), media.read_header(path, count=True).frames
@@ -100,6 +118,8 @@ def _inspect_files(clip: Clip) -> dict[str, Any]:
         with storage.local_copy(clip.audio_path) as path:
             rate = media.read_sound_rate(path)
     problems = facts.problems(frames)
+    if not square:
+        problems.append(frame_folder.NOT_SQUARE)
     if not rate:
         problems.append(NO_SOUND)
     if frames < 16:

@@ -8,16 +8,31 @@ from pathlib import Path
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; `server.refuse` so many requests get 503 first."""
+    """Serves a folder; `server.refuse` requests get 503 first, and then each `server.every`th."""
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):
-        """A file, a part of one, or a listing."""
+    def is_refused(self) -> bool:
+        """Whether this request is to fail."""
         with self.server.lock:
             refused = self.server.refuse > 0
             self.server.refuse -= refused
+        return refused
+
+    def do_HEAD(self):
+        """Tells of a file."""
+        if self.is_refused():
+            self.send_error(503)
+        else:
+            super().do_HEAD()
+
+    def do_GET(self):
+        """A file, a part of one, or a listing."""
+        refused = self.is_refused()
+        with self.server.lock:
             self.server.requests.append((self.path, self.headers.get("Range")))
+            if self.server.every:
+                refused |= len(self.server.requests) % self.server.every == 0
         path = Path(self.translate_path(self.path))
         if refused:
             self.send_error(503)
@@ -51,7 +66,7 @@ def served(folder: Path) -> Iterator[http.server.ThreadingHTTPServer]:
 
     with _Server(("127.0.0.1", 0), handler) as server:
         server.lock, server.refuse, server.requests = threading.Lock(), 0, []
-        server.ranges, server.daemon_threads = True, True
+        server.every, server.ranges, server.daemon_threads = 0, True, True
         server.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server

@@ -13,6 +13,7 @@ from mmadfer_jax.errors import UserError
 FLAGS = ("source",)
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 KNOWN = Known(clips=1156, splits={"train": 773, "test": 383})
+TEST = "split test: the validation clips of AFEW"
 SPLITS = {
     "train": "train",
     "train_afew": "train",
@@ -29,7 +30,7 @@ def from_flags(flags: argparse.Namespace) -> Listing:
         UserError: No folder, or no video in a folder of a split and a class.
     """
     folders = {name: label for label, name in enumerate(CLASSES)}
-    clips = by_class_folder(find_media(flags.source), folders, SPLITS)
+    clips, notes = by_class_folder(find_media(flags.source), folders, SPLITS)
     if not clips:
         raise UserError(f"--source={flags.source} holds no clip such as train/Angry/000046280.avi")
-    return Listing("afew", CLASSES, clips, KNOWN, ("split test: the validation clips of AFEW",))
+    return Listing("afew", CLASSES, clips, KNOWN, (TEST, *notes))

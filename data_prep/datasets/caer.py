@@ -23,7 +23,7 @@ def from_flags(flags: argparse.Namespace) -> Listing:
         UserError: No folder, or no video in a folder of a split and a class.
     """
     folders = {name: label for label, name in enumerate(CLASSES)}
-    clips = by_class_folder(find_media(flags.source), folders, SPLITS)
+    clips, notes = by_class_folder(find_media(flags.source), folders, SPLITS)
     if not clips:
         raise UserError(f"--source={flags.source} holds no clip such as train/Anger/0001.avi")
-    return Listing("caer", CLASSES, clips, KNOWN)
+    return Listing("caer", CLASSES, clips, KNOWN, notes)

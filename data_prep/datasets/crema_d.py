@@ -15,10 +15,16 @@ from mmadfer_jax.errors import UserError
 FLAGS = ("source",)
 CODES = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 CLASSES = ("anger", "disgust", "fear", "happy", "neutral", "sad")
-KNOWN = Known(clips=7442, classes=(1271, 1271, 1271, 1271, 1087, 1271))
+# The names in the release say how many clips each class has.
+KNOWN = Known(clips=7442, classes=(1271, 1271, 1271, 1271, 1087, 1271), sample_rate=16000)
 FOLDS = 5
-# Known to be bad in the release: without usable sound or pictures.
-BAD = ("1064_IEO_DIS_MD", "1064_TIE_SAD_XX", "1076_MTI_NEU_XX", "1076_MTI_SAD_XX")
+# What the release itself says is wrong with it.
+BAD = {
+    "1064_IEO_DIS_MD": "a minute with all emotions",
+    "1064_TIE_SAD_XX": "no length",
+    "1076_MTI_NEU_XX": "very short",
+    "1076_MTI_SAD_XX": "very short, silent, pictures broken",
+}
 _NAME = re.compile(rf"(?P<actor>\d{{4}})_[A-Z]{{3}}_(?P<emotion>{'|'.join(CODES)})_[A-Z]{{1,2}}")
 
 
@@ -60,6 +66,6 @@ def from_flags(flags: argparse.Namespace) -> Listing:
         notes.append(f"sound: own files for {heard} of {len(clips)} clips")
     if twice := [name for name in names if len(videos[name]) > 1]:
         notes.append(f"{len(twice)} clips are there in several folders, the first is taken")
-    if bad := [name for name in BAD if name in videos]:
+    if bad := [f"{name} ({why})" for name, why in BAD.items() if name in videos]:
         notes.append(f"known to be bad in the release: {some(bad, len(BAD))}")
     return Listing("crema_d", CLASSES, clips, KNOWN, tuple(notes))

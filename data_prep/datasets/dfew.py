@@ -25,6 +25,9 @@ MEDIA = (
     Place("clip_jpg_256/{number:05d}", is_frames=True),
     Place("Clip/original/{number}.*"),
     Place("original/{number}.*"),
+    # 16 frames of each clip, interpolated: where there is nothing else.
+    Place("Clip/clip_224x224_16f/{number:05d}", is_frames=True),
+    Place("clip_224x224_16f/{number:05d}", is_frames=True),
 )
 # The originals first: they have the sound at its own rate, which the published weights expect.
 SOUNDS = (
@@ -49,10 +52,11 @@ def from_flags(flags: argparse.Namespace) -> Listing:
         UserError: Lists or clips are not there, or the lists contradict themselves.
     """
     check_source(flags.source)
-    paths = lists.find_lists([flags.labels or flags.source], OFFICIAL + AUTHORS)
+    root = flags.labels or flags.source
+    paths = lists.find_lists(root, OFFICIAL + AUTHORS)
     items = lists.five_folds({key: _read(path) for key, path in paths.items()})
     clips, notes = locate(flags.source, items, MEDIA, SOUNDS, flags.media)
-    return Listing("dfew", CLASSES, clips, KNOWN, (f"lists: {paths['test', 1].name}", *notes))
+    return Listing("dfew", CLASSES, clips, KNOWN, (lists.note(root, paths), *notes))
 
 
 def _read(path: Path) -> list[lists.Entry]:

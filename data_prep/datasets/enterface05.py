@@ -9,13 +9,11 @@ import argparse
 import re
 
 from data_prep.datasets.media_tree import find_media
-from data_prep.listing import Known, Listing, assign_folds, some
+from data_prep.listing import Listing, assign_folds, some
 from mmadfer_jax.errors import UserError
 
 FLAGS = ("source",)
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
-# The paper counts 42 subjects and 1,166 clips, the copy that is passed around has more.
-KNOWN = Known(clips=1293)
 SUBJECTS, FOLDS = 44, 5
 _SUBJECT = re.compile(r"subject[ _-]?(\d+)", re.IGNORECASE)
 
@@ -47,4 +45,4 @@ def from_flags(flags: argparse.Namespace) -> Listing:
     notes = [f"{len(set(subjects.values()))} subjects of {SUBJECTS}"]
     if odd:
         notes.append(f"left out, in no folder of a subject and an emotion: {some(odd)}")
-    return Listing("enterface05", CLASSES, clips, KNOWN, tuple(notes))
+    return Listing("enterface05", CLASSES, clips, notes=tuple(notes))

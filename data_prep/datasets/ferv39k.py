@@ -7,14 +7,15 @@ Lists: `4_setups/All_scenes/{train,test}_All.csv`, lines `Action/Sad/0010 Sad`; 
 import argparse
 from pathlib import Path
 
-from data_prep.datasets.lists import read_text
+from data_prep.datasets.lists import read_lines
 from data_prep.datasets.media_tree import Item, Place, check_source, locate
 from data_prep.listing import Known, Listing, some
+from mmadfer_jax.data import storage
 from mmadfer_jax.errors import UserError
 
 FLAGS = ("source", "labels")
 CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
-KNOWN = Known(clips=38935, splits={"train": 31088, "test": 7847})
+KNOWN = Known(clips=38935, splits={"train": 31088, "test": 7847}, sample_rate=0)
 MEDIA = (
     Place("2_ClipsforFaceCrop/{id}", is_frames=True),
     Place("{id}", is_frames=True),
@@ -30,25 +31,25 @@ def from_flags(flags: argparse.Namespace) -> Listing:
     """
     check_source(flags.source)
     root = flags.labels or flags.source
-    items = [item for split in KNOWN.splits for item in _read(_find(root, split), split)]
+    paths = {split: _find(root, split) for split in KNOWN.splits}
+    items = [item for split, path in paths.items() for item in _read(path, split)]
     clips, notes = locate(flags.source, items, MEDIA)
-    return Listing("ferv39k", CLASSES, clips, KNOWN, notes)
+    found = ", ".join(str(path.relative_to(root)) for path in paths.values())
+    return Listing("ferv39k", CLASSES, clips, KNOWN, (f"lists: {found}", *notes))
 
 
 def _find(root: Path, split: str) -> Path:
     paths = [root / pattern.format(split=split) for pattern in LISTS]
     for path in paths:
-        if path.is_file():
+        if storage.is_file(path):
             return path
     raise UserError(f"no {split} list; looked for {some(paths)}; name its folder with --labels")
 
 
 def _read(path: Path, split: str) -> list[Item]:
     items = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in read_lines(path):
         fields = line.replace(",", " ").split()
-        if not fields:
-            continue
         label = fields[1].lower() if len(fields) == 2 else ""
         if label not in CLASSES:
             raise UserError(

@@ -3,12 +3,19 @@
 import argparse
 import csv
 import dataclasses
+import io
 import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from data_prep.datasets.media_tree import VIDEO_SUFFIXES, find_media
+from data_prep.datasets.media_tree import (
+    VIDEO_SUFFIXES,
+    Media,
+    check_source,
+    find_media,
+    list_folder,
+)
 from data_prep.listing import Clip, Listing, assign_folds, some
 from mmadfer_jax.data import storage
 from mmadfer_jax.data.frame_folder import is_picture
@@ -85,7 +92,20 @@ def list_tree(
     else:
         parts = assign_folds(labels, {}, folds or DEFAULT_FOLDS)
     clips = [item.clip(label=labels[item.name], split=parts[item.name]) for item in media]
-    return Listing("folder", classes, clips)
+    return Listing("folder", classes, clips, notes=_empty_folders(source, media, depth))
+
+
+def _empty_folders(source: Path, media: Sequence[Media], depth: int) -> tuple[str, ...]:
+    """Says which folders that stand where those of the classes do hold no clip."""
+    used = {item.parts[: depth + 1] for item in media}
+    tops = {parts[:depth] for parts in used}
+    empty = [
+        "/".join((*top, name))
+        for top in sorted(tops)
+        for name, is_folder in list_folder(source.joinpath(*top))
+        if is_folder and not name.startswith((".", "__")) and (*top, name) not in used
+    ]
+    return (f"folders without a clip: {some(empty, 8)}",) if empty else ()
 
 
 def list_clips(
@@ -110,8 +130,7 @@ def list_clips(
     Raises:
         UserError: The file or a line of it cannot be used.
     """
-    if not source.is_dir():
-        raise UserError(f"--source={source}: no such folder")
+    check_source(source)
     rows = _read_rows(labels)
     if not classes:
         classes = sorted({row.label for row in rows}, key=_by_number_then_name)
@@ -144,7 +163,9 @@ def list_clips(
                 source=row.path if video is None else _relative(video, source),
                 audio_path=sound,
                 missing=missing and f"{missing}: no such file in {source}",
-                is_frames=video is not None and not _video_suffix(row.path) and video.is_dir(),
+                is_frames=video is not None
+                and not _video_suffix(row.path)
+                and storage.is_folder(video),
             )
         )
     return Listing(name, tuple(classes), clips)
@@ -165,7 +186,7 @@ class _Row:
 def _read_rows(labels: Path) -> list[_Row]:
     try:
         # Spreadsheets put a byte order mark in front.
-        with labels.open(encoding="utf-8-sig", newline="") as file:
+        with io.StringIO(storage.read_bytes(labels).decode("utf-8-sig"), newline="") as file:
             reader = csv.reader(file)
             header = [column.strip().lower() for column in next(reader, [])]
             unknown = [column for column in header if column not in COLUMNS]
@@ -191,7 +212,7 @@ def _read_rows(labels: Path) -> list[_Row]:
     except (IsADirectoryError, PermissionError) as error:
         raise UserError(f"--labels={labels}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{labels}: not a CSV file in UTF-8 ({error})") from error
+        raise UserError(f"{labels}: not a CSV file in UTF-8 ({error}); save it as such") from error
     if not rows:
         raise UserError(f"{labels}: a header and no clips")
     if any(row.split for row in rows) and (bare := [row for row in rows if not row.split]):
@@ -263,7 +284,7 @@ class _Finder:
     def find(self, name: str) -> Path | None:
         """The file, or None; a bare name must fit one video only."""
         path = self._source / name
-        if path.is_file() or (path.is_dir() and any(map(is_picture, storage.names(path)))):
+        if storage.is_file(path) or any(map(is_picture, storage.names(path))):
             return path
         if path.parent not in self._folders:
             self._folders[path.parent] = self._list(path.parent)
@@ -278,7 +299,7 @@ class _Finder:
     @staticmethod
     def _list(folder: Path) -> dict[str, list[Path]]:
         files: dict[str, list[Path]] = {}
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        for path in (folder / name for name in storage.names(folder)):
             # macOS stores names decomposed, and lists written elsewhere are composed.
             files.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
             if _video_suffix(path.name):

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.datasets.media_tree import Item
 from data_prep.listing import some
+from mmadfer_jax.data import storage
 from mmadfer_jax.errors import UserError
 
 FOLDS = 5
@@ -21,11 +23,11 @@ class Entry(NamedTuple):
     frames: int | None = None
 
 
-def find_lists(roots: Sequence[Path], patterns: Sequence[str]) -> dict[tuple[str, int], Path]:
+def find_lists(root: Path, patterns: Sequence[str]) -> dict[tuple[str, int], Path]:
     """The list files of the five folds, in the first place that has the test lists.
 
     Args:
-        roots: Folders to look in.
+        root: Folder to look in.
         patterns: Paths inside them with `{part}` (`train` or `test`) and `{fold}`.
 
     Returns:
@@ -35,22 +37,21 @@ def find_lists(roots: Sequence[Path], patterns: Sequence[str]) -> dict[tuple[str
         UserError: No place has the five test lists.
     """
     folds = range(1, FOLDS + 1)
-    for root in roots:
-        for pattern in patterns:
-            paths = {
-                (part, fold): root / pattern.format(part=part, fold=fold)
-                for part in ("test", "train")
-                for fold in folds
-            }
-            there = {key: path for key, path in paths.items() if path.is_file()}
-            absent = [str(paths["test", fold]) for fold in folds if ("test", fold) not in there]
-            if 0 < len(absent) < FOLDS:
-                raise UserError(f"test lists are missing: {some(absent, FOLDS)}; add them")
-            if not absent:
-                return there
+    for pattern in patterns:
+        paths = {
+            (part, fold): root / pattern.format(part=part, fold=fold)
+            for part in ("test", "train")
+            for fold in folds
+        }
+        there = {key: path for key, path in paths.items() if storage.is_file(path)}
+        absent = [str(paths["test", fold]) for fold in folds if ("test", fold) not in there]
+        if 0 < len(absent) < FOLDS:
+            raise UserError(f"test lists are missing: {some(absent, FOLDS)}; add them")
+        if not absent:
+            return there
     looked = ", ".join(pattern.format(part="test", fold=1) for pattern in patterns)
     raise UserError(
-        f"no lists of the five folds in {some(roots)}; looked for {looked}; name the folder "
+        f"no lists of the five folds in {root}; looked for {looked}; name the folder "
         "they are in with --labels"
     )
 
@@ -61,13 +62,24 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: It is neither.
     """
-    data = path.read_bytes()
+    data = storage.read_bytes(path)
     for encoding in ("utf-8-sig", "gb18030"):
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
     raise UserError(f"{path}: text in neither UTF-8 nor GBK; save it as UTF-8")
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a list that are not blank, and their numbers from 1.
+
+    Raises:
+        UserError: As `read_text`.
+    """
+    # Not splitlines, which also cuts where a caption has one of Unicode's rarer separators.
+    lines = re.split(r"\r\n|\r|\n", read_text(path))
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def read_authors_list(path: Path, classes: Sequence[str]) -> list[Entry]:
@@ -77,10 +89,8 @@ def read_authors_list(path: Path, classes: Sequence[str]) -> list[Entry]:
         UserError: A line of another form, or a label that is no class.
     """
     entries = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in read_lines(path):
         fields = line.rsplit(maxsplit=2)  # a path may have spaces
-        if not fields:
-            continue
         if len(fields) != 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
             raise UserError(f"{path}: line {number} is {line!r}, expected `path frames label`")
         if int(fields[2]) >= len(classes):
@@ -91,6 +101,13 @@ def read_authors_list(path: Path, classes: Sequence[str]) -> list[Entry]:
         name = fields[0].replace("\\", "/").rstrip("/").rpartition("/")[2]
         entries.append(Entry(name, int(fields[2]), int(fields[1])))
     return entries
+
+
+def note(root: Path, paths: Mapping[tuple[str, int], Path]) -> str:
+    """For the report: which lists were taken."""
+    training = sum(part == "train" for part, _ in paths)
+    against = "" if training == FOLDS else f"; {training} training lists to compare them with"
+    return f"lists: {paths['test', 1].relative_to(root)} to fold {FOLDS}{against}"
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
@@ -137,8 +154,8 @@ def five_folds(lists: Mapping[tuple[str, int], Sequence[Entry]]) -> list[Item]:
             if entry.name in items:
                 first = items[entry.name].split.removeprefix("part")
                 raise UserError(
-                    f"clip {entry.name!r} is tested twice, in fold {first} and in fold {fold}; the "
-                    "test lists must not share clips"
+                    f"clip {entry.name!r} is tested twice, in fold {first} and in fold {fold}; it "
+                    "must stand once, in one of the test lists"
                 )
             items[entry.name] = Item(entry.name, entry.label, f"part{fold}", entry.frames)
     for (part, fold), entries in lists.items():

@@ -59,9 +59,10 @@ def from_flags(flags: argparse.Namespace) -> Listing:
         UserError: Lists or clips are not there, or the lists contradict themselves.
     """
     check_source(flags.source)
-    paths = lists.find_lists([flags.labels or flags.source], (*official("single"), *AUTHORS))
+    root = flags.labels or flags.source
+    paths = lists.find_lists(root, (*official("single"), *AUTHORS))
     items = lists.five_folds({key: _read(path) for key, path in paths.items()})
-    return make_listing("mafw", CLASSES, items, KNOWN, flags)
+    return make_listing("mafw", CLASSES, items, KNOWN, flags, lists.note(root, paths))
 
 
 def official(kind: str) -> tuple[str, ...]:
@@ -80,9 +81,7 @@ def read_names(path: Path) -> list[tuple[str, str]]:
         UserError: A line is not of this form.
     """
     pairs = []
-    for number, line in enumerate(lists.read_text(path).splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, line in lists.read_lines(path):
         fields = line.split(maxsplit=2)
         if len(fields) < 2 or not fields[0].lower().endswith(".mp4"):
             raise UserError(f"{path}: line {number} is {line[:60]!r}, expected `00025.mp4 anger`")
@@ -96,15 +95,18 @@ def make_listing(
     items: Sequence[Item],
     known: Known,
     flags: argparse.Namespace,
+    note: str,
 ) -> Listing:
     """The listing of these clips, with their pictures and sound found."""
     clips, notes = locate(flags.source, items, MEDIA, SOUNDS, flags.media)
-    return Listing(name, tuple(classes), clips, known, notes)
+    return Listing(name, tuple(classes), clips, known, (note, *notes))
 
 
 def _read(path: Path) -> list[lists.Entry]:
     if path.name.endswith("_faces.txt"):
-        return lists.read_authors_list(path, CLASSES)
+        entries = lists.read_authors_list(path, CLASSES)
+        # Their counts are one short of the folders they were made from.
+        return [entry._replace(frames=entry.frames + 1) for entry in entries]
     entries = []
     for name, label in read_names(path):
         if label not in CLASSES:

@@ -6,7 +6,6 @@ name.
 """
 
 import argparse
-import dataclasses
 
 from data_prep.datasets import lists, mafw
 from data_prep.datasets.media_tree import check_source
@@ -14,11 +13,12 @@ from data_prep.listing import Known, Listing, some
 from mmadfer_jax.errors import UserError
 
 FLAGS = mafw.FLAGS
+NUM_CLASSES = 43
 KNOWN = Known(
     clips=8996,
     splits={"part1": 1818, "part2": 1809, "part3": 1798, "part4": 1788, "part5": 1783},
+    num_classes=NUM_CLASSES,
 )
-NUM_CLASSES = 43
 
 
 def from_flags(flags: argparse.Namespace) -> Listing:
@@ -28,7 +28,8 @@ def from_flags(flags: argparse.Namespace) -> Listing:
         UserError: Lists or clips are not there, or the lists contradict themselves.
     """
     check_source(flags.source)
-    paths = lists.find_lists([flags.labels or flags.source], mafw.official("compound"))
+    root = flags.labels or flags.source
+    paths = lists.find_lists(root, mafw.official("compound"))
     pairs = {key: mafw.read_names(path) for key, path in paths.items()}
     names = {label for list_ in pairs.values() for _, label in list_}
     odd = sorted(n for n in names if not set(n.split("_")) <= set(mafw.CLASSES))
@@ -41,8 +42,5 @@ def from_flags(flags: argparse.Namespace) -> Listing:
             for key, list_ in pairs.items()
         }
     )
-    listing = mafw.make_listing("mafw_compound", classes, items, KNOWN, flags)
-    if len(classes) == NUM_CLASSES:
-        return listing
-    note = f"the lists have {len(classes)} classes, the published ones {NUM_CLASSES}"
-    return dataclasses.replace(listing, notes=(*listing.notes, note))
+    note = lists.note(root, paths)
+    return mafw.make_listing("mafw_compound", classes, items, KNOWN, flags, note)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from data_prep.listing import Clip
+from data_prep.listing import Clip, some
 from mmadfer_jax.data import storage
 from mmadfer_jax.data.frame_folder import by_number, is_picture
 from mmadfer_jax.errors import UserError
@@ -143,14 +143,20 @@ class _Folders:
         if key not in self._names:
             entries = list_folder(self._source / path.parent)
             names = [name for name, is_dir in entries if is_dir == is_folder]
-            self._names[key] = {self._stem(name): name for name in names} | {n: n for n in names}
+            videos = sorted((name for name in names if _is_video(name)), key=_video_rank)
+            # The first of a name's videos; a wav file beside them is none.
+            stems = {f"{PurePosixPath(name).stem}.*": name for name in reversed(videos)}
+            self._names[key] = stems | {name: name for name in names}
         name = self._names[key].get(path.name)
         return None if name is None else self._source / path.parent / name
 
-    @staticmethod
-    def _stem(name: str) -> str:
-        is_media = name.lower().endswith(VIDEO_SUFFIXES + SOUND_SUFFIXES)
-        return f"{PurePosixPath(name).stem}.*" if is_media else name
+
+def _is_video(name: str) -> bool:
+    return name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith(".")
+
+
+def _video_rank(name: str) -> tuple[int, str]:
+    return VIDEO_SUFFIXES.index(PurePosixPath(name).suffix.lower()), name
 
 
 def list_folder(folder: Path) -> list[tuple[str, bool]]:
@@ -162,6 +168,8 @@ def list_folder(folder: Path) -> list[tuple[str, bool]]:
         found = storage.attempt(folder, folder.fs.ls, folder.path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except PermissionError as error:
+        raise UserError(f"{folder}: {error.strerror or error}; grant access to it") from error
     names = [(info["name"].rstrip("/").rpartition("/")[2], info["type"]) for info in found]
     return sorted((name, kind == "directory") for name, kind in names if name)
 
@@ -198,13 +206,16 @@ def find_media(
     """
     check_source(source)
     found = []
-    folders = [()]
+    folders = [((), frozenset())]
     while folders:
-        parts = folders.pop()
+        parts, above = folders.pop()
         folder = source.joinpath(*parts)
+        real = os.path.realpath(folder) if isinstance(folder, Path) else str(folder)
+        if real in above:  # a link to a folder around it
+            continue
         entries = [entry for entry in list_folder(folder) if not entry[0].startswith(".")]
         names = [name for name, is_dir in entries if not is_dir]
-        folders += [(*parts, name) for name, is_dir in entries if is_dir]
+        folders += [((*parts, name), above | {real}) for name, is_dir in entries if is_dir]
         media = [name for name in names if name.lower().endswith(tuple(suffixes))]
         found += [Media(folder / name, (*parts, name), False) for name in media]
         if frames and parts and not media and any(map(is_picture, names)):
@@ -216,14 +227,16 @@ def check_source(source: Path | None) -> None:
     """Refuses a source folder that is not named or not there."""
     if source is None:
         raise UserError("--source is needed: the folder of the clips")
-    if not source.is_dir():
+    if not storage.is_folder(source):
         raise UserError(f"--source={source}: no such folder")
 
 
 def by_class_folder(
     media: Sequence[Media], folders: Mapping[str, int], splits: Mapping[str, str]
-) -> list[Clip]:
+) -> tuple[list[Clip], tuple[str, ...]]:
     """Clips whose class, and whose split, are folders in their path.
+
+    Where there are videos, folders of frames are left out: they show the same clips again.
 
     Args:
         media: What was found.
@@ -231,13 +244,21 @@ def by_class_folder(
         splits: Split by folder name in small letters.
 
     Returns:
-        The clips that lie in a folder of a class and in one of a split.
+        The clips that lie in a folder of a class and in one of a split, and notes on the others.
     """
-    clips = []
+    clips, odd = [], []
     for item in media:
         above = [part.lower() for part in item.parts[:-1]]
         split = next((splits[part] for part in above if part in splits), None)
         label = next((folders[part] for part in reversed(above) if part in folders), None)
         if split is not None and label is not None:
             clips.append(item.clip(label=label, split=split))
-    return clips
+        else:
+            odd.append(item.name)
+    notes = []
+    if odd:
+        notes.append(f"left out, in no folder of a split and a class: {some(odd)}")
+    videos = [clip for clip in clips if not clip.is_frames]
+    if videos and len(videos) < len(clips):
+        notes.append(f"left out beside the videos: {len(clips) - len(videos)} folders of frames")
+    return videos or clips, tuple(notes)

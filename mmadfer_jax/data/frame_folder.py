@@ -23,7 +23,7 @@ def list_frames(folder: str | Path) -> list[Path]:
         UserError: No folder, or no pictures in it.
     """
     folder = storage.place(folder)
-    if not folder.is_dir():
+    if not storage.is_folder(folder):
         raise UserError(f"{folder}: no such folder of frames")
     paths = [folder / name for name in storage.names(folder) if is_picture(name)]
     if not paths:
@@ -77,8 +77,8 @@ def prepare_frame_folder(
     side = settings.image_size
     frames, boxes, shape = [], [], (0, 0)
     for number, path in enumerate(paths):
-        data = storage.attempt(path, path.read_bytes)
-        rgb = _decode(path, data)
+        data = storage.read_bytes(path)
+        rgb = decode(path, data)
         if number == 0:
             shape = rgb.shape[:2]
         boxes.append(faces.Box(0, 0, *rgb.shape[1::-1]))
@@ -88,7 +88,7 @@ def prepare_frame_folder(
         elif not data.startswith(b"\xff\xd8"):
             data = encode_jpeg(rgb, settings.jpeg_quality)
         frames.append(data)
-    if max(shape) > 1.25 * min(shape):
+    if is_far_from_square(shape):
         problems = [NOT_SQUARE, *problems]
     if len(frames) < 16:
         problems = [*problems, FEW_FRAMES]
@@ -96,7 +96,17 @@ def prepare_frame_folder(
     return PreparedClip(frames, times, spectrogram, sample_rate, problems, None, boxes)
 
 
-def _decode(path: Path, data: bytes) -> np.ndarray:
+def is_far_from_square(shape: tuple[int, ...]) -> bool:
+    """Whether pictures [H, W, ...] are hardly crops of a face."""
+    return max(shape[:2]) > 1.25 * min(shape[:2])
+
+
+def decode(path: Path, data: bytes) -> np.ndarray:
+    """The picture in a frame's file, uint8 [H, W, 3] RGB.
+
+    Raises:
+        UserError: It is none, or cut off.
+    """
     if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-64:]:
         # OpenCV fills what a cut-off file lacks with grey, and says nothing.
         raise UserError(f"{path}: cut off, a JPEG picture without an end; extract it again")

@@ -60,8 +60,10 @@ def attempt(what: object, function: Callable[..., T], *arguments: Any, **options
     for number in range(_ATTEMPTS):
         try:
             return function(*arguments, **options)
-        except _FINAL:
-            raise
+        except _FINAL as error:
+            if not _is_passing(error):
+                raise
+            last = error
         except Exception as error:  # each file system raises its own library's errors
             last = error
         if number < _ATTEMPTS - 1:
@@ -70,6 +72,16 @@ def attempt(what: object, function: Callable[..., T], *arguments: Any, **options
         f"{what}: failed {_ATTEMPTS} times, last with {type(last).__name__}: {last}; look at the "
         "network and the access rights, then give the same command again"
     ) from last
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether a web server failed, which fsspec tells as a file that is not there."""
+    cause = error.__cause__
+    if isinstance(cause, _FINAL) or not isinstance(error, FileNotFoundError):
+        return False
+    if (status := getattr(cause, "status", None)) is not None:
+        return status >= 500
+    return isinstance(cause, OSError) or type(cause).__module__.startswith("aiohttp.")
 
 
 def read_range(path: UPath, start: int, length: int) -> bytes:
@@ -82,7 +94,10 @@ def read_range(path: UPath, start: int, length: int) -> bytes:
     def read() -> bytes:
         data = path.fs.cat_file(path.path, start=start, end=start + length)
         if len(data) > length:
-            raise UserError(f"{path}: the server ignores byte ranges, it sent {len(data)} bytes")
+            raise UserError(
+                f"{path}: the server ignores byte ranges, it sent {len(data)} bytes for {length}; "
+                "use one that knows ranges, or copy the dataset to the disk"
+            )
         if len(data) < length and start + length <= path.fs.size(path.path):
             raise OSError(f"{len(data)} of {length} bytes came")
         return data
@@ -90,13 +105,31 @@ def read_range(path: UPath, start: int, length: int) -> bytes:
     return attempt(path, read)
 
 
+def read_bytes(path: Path | UPath) -> bytes:
+    """A whole file; raises OSError where it is not there."""
+    if isinstance(path, Path):
+        return path.read_bytes()
+    return attempt(path, path.fs.cat_file, path.path)
+
+
 def read_text(path: Path | UPath) -> str:
     """A text file in UTF-8; raises OSError where it is not there."""
-    return path.read_text("utf-8") if isinstance(path, Path) else attempt(path, _fetch_text, path)
+    return read_bytes(path).decode()
 
 
-def _fetch_text(path: UPath) -> str:
-    return path.fs.cat_file(path.path).decode()
+def is_file(path: Path | UPath) -> bool:
+    """Whether there is such a file."""
+    if isinstance(path, Path):
+        return path.is_file()
+    try:
+        return attempt(path, path.fs.info, path.path)["type"] != "directory"
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def is_folder(path: Path | UPath) -> bool:
+    """Whether there is such a folder."""
+    return path.is_dir() if isinstance(path, Path) else attempt(path, path.fs.isdir, path.path)
 
 
 def size(path: Path | UPath) -> int | None:

@@ -2,14 +2,13 @@ import importlib
 import json
 import shutil
 from collections import Counter, defaultdict
-from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
 import stand_ins
-from stand_ins import DFEW_FOLDS, MAFW_FOLDS, TREES, list_dataset
+from stand_ins import DFEW_FOLDS, MAFW_FOLDS, TREES, Here, list_dataset
 
-from data_prep import listing, run, worker
+from data_prep import listing, run, sources
 from data_prep.__main__ import main
 from data_prep.datasets import folder, mafw, media_tree
 from mmadfer_jax.data.frame_folder import list_frames
@@ -36,18 +35,6 @@ def tree(seeds, tmp_path_factory):
         return made[name]
 
     return make
-
-
-class Here(Executor):
-    """Does the work of the pool in this process, which starts faster."""
-
-    def __init__(self, workers, context, initializer, initargs):
-        worker.load(*initargs)
-
-    def submit(self, function, *arguments):
-        future = Future()
-        future.set_result(function(*arguments))
-        return future
 
 
 # The layouts
@@ -81,6 +68,31 @@ def test_other_peoples_layouts_of_dfew(tmp_path, seeds):
     ]
 
 
+def test_interpolated_frames_of_dfew_are_taken_where_there_is_nothing_else(tmp_path, seeds):
+    rows = stand_ins.few(stand_ins.numbered(DFEW_FOLDS))
+    stand_ins.dfew_official(tmp_path, rows)
+    for number, _, _ in rows:
+        seeds.folder(tmp_path / f"Clip/clip_224x224_16f/{number:05d}")
+    made = list_dataset("dfew", tmp_path)
+    assert made.clips[0].source == "Clip/clip_224x224_16f/00001"
+    for number, _, _ in rows:
+        seeds.video(tmp_path / f"Clip/original/{number}.MP4")
+    made = list_dataset("dfew", tmp_path)
+    assert made.clips[0].source == "Clip/original/1.MP4"
+
+
+def test_sound_files_beside_videos_are_not_taken_for_them(tmp_path, seeds):
+    rows = stand_ins.few(stand_ins.numbered(MAFW_FOLDS))
+    stand_ins.mafw_official(tmp_path, rows)
+    for number, _, _ in rows:
+        for name in ("clips/{:05d}.mp4", "clips/{:05d}.mkv", "clips/._{:05d}.mp4"):
+            seeds.video(tmp_path / name.format(number))
+        seeds.sound(tmp_path / f"clips/{number:05d}.wav")
+    made = list_dataset("mafw", tmp_path)
+    assert all(clip.path.suffix == ".mp4" for clip in made.clips)
+    assert not any(clip.audio_path for clip in made.clips if clip.audio_path != clip.path)
+
+
 def test_mafw_lists_give_the_same_labels(tree, tmp_path):
     rows = stand_ins.few(stand_ins.numbered(MAFW_FOLDS))
     stand_ins.mafw_authors(tmp_path, rows)
@@ -103,7 +115,7 @@ def test_mafw_compound_classes(tree):
         "helplessness_sadness",
     )
     assert made.classes[made.clips[2].label] == "anger_disgust"
-    assert "the lists have 14 classes, the published ones 43" in made.notes
+    assert (len(made.classes), made.known.num_classes) == (14, 43)
 
 
 def test_crema_d(tree):
@@ -145,6 +157,18 @@ def test_ferv39k(tree):
     assert (clip.id, made.classes[clip.label]) == ("Action/Sad/0010", "sad")
     assert clip.is_frames
     assert clip.audio_path is None
+
+
+def test_frames_of_the_same_clips_beside_the_videos(tree, tmp_path, seeds):
+    shutil.copytree(tree("afew"), tmp_path / "AFEW", copy_function=shutil.copyfile)
+    seeds.folder(tmp_path / "AFEW/train/Faces/Angry/00000")
+    seeds.video(tmp_path / "AFEW/samples/1.avi")
+    made = list_dataset("afew", tmp_path / "AFEW")
+    assert [clip.id for clip in made.clips] == [
+        clip.id for clip in list_dataset("afew", tree("afew")).clips
+    ]
+    assert "left out beside the videos: 1 folders of frames" in made.notes
+    assert any(note.endswith("split and a class: samples/1") for note in made.notes)
 
 
 def test_enterface_reads_folders_not_names(tree):
@@ -223,6 +247,48 @@ def test_a_folder_a_split_and_a_class(tree):
         list_dataset("folder", tree("caer"), folds=3)
 
 
+def test_what_systems_leave_between_clips_is_passed_over(tmp_path, seeds):
+    for name in ("a/1.MP4", "b/2.Avi", "a/3.flv", "b/4.mkv"):
+        seeds.video(tmp_path / name)
+    seeds.folder(tmp_path / "b/5", "{:d}.JPG")
+    for name in (
+        "a/._1.MP4",
+        "a/.DS_Store",
+        "a/Thumbs.db",
+        "b/5/._1.JPG",
+        "b/5/Thumbs.db",
+        "__MACOSX/a/._1.MP4",
+        ".trash/a/9.mp4",
+        "desktop.ini",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "c").mkdir()
+    made = folder.list_tree(tmp_path, folds=2)
+    assert [clip.source for clip in made.clips] == [
+        "a/1.MP4",
+        "a/3.flv",
+        "b/2.Avi",
+        "b/4.mkv",
+        "b/5",
+    ]
+    assert made.notes == ("folders without a clip: c",)
+
+
+def test_links_are_followed_and_circles_are_not(tmp_path, seeds):
+    seeds.video(tmp_path / "store/1.mp4")
+    (tmp_path / "in/b").mkdir(parents=True)
+    (tmp_path / "in/a").symlink_to(tmp_path / "store")
+    (tmp_path / "in/b/2.mp4").symlink_to(tmp_path / "store/1.mp4")
+    (tmp_path / "in/b/up").symlink_to(tmp_path / "in")
+    (tmp_path / "in/b/3.mp4").symlink_to(tmp_path / "gone.mp4")
+    found = media_tree.find_media(tmp_path / "in")
+    assert [item.name for item in found] == ["a/1", "b/2", "b/3"]
+    made = folder.list_tree(tmp_path / "in", folds=2)
+    reason = sources.inspect(made.clips[2])["reason"]
+    assert reason.endswith("b/3.mp4: no such file")
+
+
 def test_folders_that_are_no_classes(tree, tmp_path, seeds):
     with pytest.raises(UserError, match=r"has folders laughs, no class of cries, sighs"):
         list_dataset("folder", tree("folder"), classes=("cries", "sighs"))
@@ -249,10 +315,19 @@ def test_a_table_may_name_folders_of_frames(tmp_path, seeds):
 # The command on all of them
 
 
+def state(folder):
+    """Names, sizes and times of all that a folder holds."""
+    return {
+        path: (path.lstat().st_size, path.lstat().st_mtime_ns)
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
 @pytest.mark.parametrize("name", TREES)
 def test_the_command(name, tree, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "ProcessPoolExecutor", Here)
     out = tmp_path / "out"
+    before = state(tree(name))
     main(
         [
             f"--dataset={name}",
@@ -279,6 +354,7 @@ def test_the_command(name, tree, tmp_path, monkeypatch, capsys):
     assert report["clips"]["usable"] == len(there)
     assert (out / "report.html").stat().st_size > 10_000
     assert f"written: {len(there)} of {len(made.clips)} clips" in capsys.readouterr().out
+    assert state(tree(name)) == before  # a source may be read-only
 
 
 def test_frames_of_the_size_asked_for_are_kept_byte_for_byte(tree, tmp_path, monkeypatch):

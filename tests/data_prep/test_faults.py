@@ -20,6 +20,8 @@ import pytest
 from video_files import RATE, corners, set_display_matrix, tone, write_video
 
 from data_prep.__main__ import main
+from data_prep.sources import FRAME_COUNTS
+from mmadfer_jax.data import audio
 from mmadfer_jax.data.clip import FEW_FRAMES, MANY_FRAMES, NO_SOUND, SHORT_SOUND
 from mmadfer_jax.data.frames import decode_jpeg
 from mmadfer_jax.data.records import RecordSource
@@ -50,11 +52,9 @@ def sound_only(path):
     write_video(path.with_suffix(".wav"), [], sound=SOUND, sound_codec="pcm_s16le").rename(path)
 
 
-def with_sound(rate, wave):
-    def write(path):
-        good(path, sound=wave, sample_rate=rate, sound_codec="pcm_s16le")
-
-    return write
+def with_sound(name):
+    rate, wave = SOUNDS[name]
+    return lambda path: good(path, sound=wave, sample_rate=rate, sound_codec="pcm_s16le")
 
 
 def changing_rate(path):
@@ -75,6 +75,15 @@ def rotated(path):
     set_display_matrix(good(path), 0, 1, -1, 0)
 
 
+def lying_header(path):
+    """Declares five frames more than there are."""
+    data = bytearray(good(path, codec="mpeg4").read_bytes())
+    place = data.index(b"strh") + 8 + 32  # past name, size and nine fields: the stream's length
+    assert int.from_bytes(data[place : place + 4], "little") == COUNT
+    data[place : place + 4] = (COUNT + 5).to_bytes(4, "little")
+    path.write_bytes(data)
+
+
 def ten_minutes(path):
     frames = (np.full((32, 48, 3), n % 200, np.uint8) for n in range(5 * LONG))
     write_video(path, frames, "mpeg4", sound=tone(LONG, 8000), sample_rate=8000, rate=5)
@@ -82,6 +91,20 @@ def ten_minutes(path):
 
 def large(path):
     write_video(path, corners(2, 3840, 2160), "mpeg4", sound=SOUND)
+
+
+def pointer(path):
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
+
+
+def broken_link(path):
+    path.symlink_to(path.with_name("elsewhere.mp4"))
+
+
+def linked(path):
+    store = path.with_name("store")
+    store.mkdir()
+    path.symlink_to(good(store / "1.mp4"))
 
 
 def text(path):
@@ -100,6 +123,24 @@ def square(count):
     return np.where(np.arange(count) // 18 % 2, 32767, -32768).astype(np.int16)[None]
 
 
+def loud(count):
+    """Far above what 16 bits hold."""
+    wave = 4 * 32767 * np.sin(2 * np.pi * 300 * np.arange(count) / 16000)
+    return np.clip(wave, -32768, 32767).astype(np.int16)[None]
+
+
+# Hz and samples of clips whose log-mels are known: they are stored as they are.
+SOUNDS = {
+    "silent": (16000, level(0)),
+    "constant": (16000, level(9000)),
+    "clipped": (16000, loud(12800)),
+    "square": (16000, square(12800)),
+    "8_khz": (8000, tone(0.8, 8000)),
+    "96_khz": (96000, tone(0.8, 96000)),
+    "stereo": (48000, tone(0.8, 48000, 2)),
+    "5.1": (48000, tone(0.8, 48000, 6)),
+}
+
 # Name, how it is made, and what comes out: (frames, Hz, problems), or the reason.
 WRITTEN = [
     ("whole.mp4", good, (COUNT, 16000, [])),
@@ -113,14 +154,16 @@ WRITTEN = [
     ("odd.mkv", lambda p: write_video(p, corners(20, 97, 65), "ffv1"), (20, 0, [NO_SOUND])),
     ("tiny.mkv", lambda p: write_video(p, corners(20, 2, 2), "ffv1"), (20, 0, [NO_SOUND])),
     ("4k.mp4", large, (2, 16000, [FEW_FRAMES])),
-    ("silent.mkv", with_sound(16000, level(0)), (COUNT, 16000, [])),
-    ("constant.mkv", with_sound(16000, level(9000)), (COUNT, 16000, [])),
-    ("clipped.mkv", with_sound(16000, square(12800)), (COUNT, 16000, [])),
-    ("click.mkv", with_sound(16000, level(5)[:, :200]), (COUNT, 0, [SHORT_SOUND])),
-    ("8_khz.mkv", with_sound(8000, tone(0.8, 8000)), (COUNT, 8000, [])),
-    ("96_khz.mkv", with_sound(96000, tone(0.8, 96000)), (COUNT, 96000, [])),
-    ("stereo.mkv", with_sound(48000, tone(0.8, 48000, 2)), (COUNT, 48000, [])),
-    ("5.1.mkv", with_sound(48000, tone(0.8, 48000, 6)), (COUNT, 48000, [])),
+    *((f"{name}.mkv", with_sound(name), (COUNT, SOUNDS[name][0], [])) for name in SOUNDS),
+    (
+        "click.mkv",
+        lambda p: good(p, sound=level(5)[:, :200], sound_codec="pcm_s16le"),
+        (COUNT, 0, [SHORT_SOUND]),
+    ),
+    ("lying_header.avi", lying_header, (COUNT, 16000, [FRAME_COUNTS])),
+    ("linked.mp4", linked, (COUNT, 16000, [])),
+    ("CAPITALS.MP4", lambda p: good(p.with_suffix(".mp4")).rename(p), (COUNT, 16000, [])),
+    ("flash.flv", lambda p: good(p, codec="flv", sound=None), (COUNT, 0, [NO_SOUND])),
     ("spaces  and (brackets) 'quotes' #1.mp4", good, (COUNT, 16000, [])),
     ("幸せな顔 – चेहरा – وجه.mp4", good, (COUNT, 16000, [])),
     ("percent%20sign:colon.mp4", good, (COUNT, 16000, [])),
@@ -137,6 +180,8 @@ SKIPPED = [
     ("sound_only.mp4", sound_only, "holds no video, only: audio"),
     ("text.mp4", text, "not a video"),
     ("noise.mp4", noise, "not a video"),
+    ("pointer.mp4", pointer, "a pointer of Git LFS"),
+    ("broken_link.mp4", broken_link, "no such file"),
     ("folder.mp4", Path.mkdir, "no such file|not a file|without frames"),
     ("gone.mp4", lambda path: None, "no such file"),
 ]
@@ -198,6 +243,27 @@ def test_nothing_is_lost(prepared):
     manifest, records = prepared
     assert len(manifest) == len(WRITTEN) + len(SKIPPED)
     assert len(records) == len(WRITTEN)
+
+
+def pictures(record):
+    return [decode_jpeg(data) for data in record.frames]
+
+
+@pytest.mark.parametrize(
+    "name", ["whole", "changing_rate", "mislabelled", "lying_header", "96_khz"]
+)
+def test_frames_are_in_order_of_time_and_none_stands_twice(prepared, name):
+    grey = [picture[18:30, 18:30].mean() for picture in pictures(prepared[1][name])]
+    np.testing.assert_allclose(np.diff(grey), 10, atol=3)  # it gets brighter by 10 a frame
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_log_mels_are_those_of_the_sound(prepared, name):
+    rate, samples = SOUNDS[name]
+    wave = samples.astype(np.float32) / 32768
+    expected = audio.log_mel(wave, rate, wave.mean(dtype=np.float64))
+    assert len(expected) == 78
+    np.testing.assert_allclose(prepared[1][name].spectrogram, expected, rtol=2e-3, atol=2e-3)
 
 
 def test_a_rotated_clip_is_upright(prepared):

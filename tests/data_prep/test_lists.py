@@ -59,7 +59,8 @@ def test_lines_of_the_published_lists(tmp_path):
         "/scratch/someone/mfaw/clips_faces/00025 46 3\n"
         "/scratch/someone/mfaw/clips_faces/03237 78 10"
     )
-    assert mafw._read(path) == [("00025", 3, 46), ("03237", 10, 78)]
+    # Its counts are one short of the folders.
+    assert mafw._read(path) == [("00025", 3, 47), ("03237", 10, 79)]
     assert (mafw.CLASSES[3], mafw.CLASSES[10]) == ("anger", "disappointment")
 
 
@@ -96,6 +97,14 @@ def test_captions_in_gbk_and_in_utf8_read_the_same(tmp_path):
         assert mafw.read_names(path) == [("00025", "anger"), ("00028", "fear")]
 
 
+def test_lines_end_at_newlines_alone(tmp_path):
+    path = tmp_path / "train.txt"
+    caption = "她\u2028\u0085\x0b\x1c说"  # each a line's end to Python
+    path.write_bytes(f"1.mp4\tanger\t{caption}\r\n\r\n2.mp4\tfear".encode("gb18030"))
+    assert mafw.read_names(path) == [("1", "anger"), ("2", "fear")]
+    assert [number for number, _ in lists.read_lines(path)] == [1, 3]
+
+
 ONE = lists.Entry("1", 0)
 
 
@@ -103,6 +112,7 @@ ONE = lists.Entry("1", 0)
     ("wrong", "message"),
     [
         ({("test", 2): [ONE]}, "'1' is tested twice, in fold 1 and in fold 2"),
+        ({("test", 1): [ONE, ONE]}, "'1' is tested twice, in fold 1 and in fold 1"),
         ({("train", 1): [ONE]}, "fold 1 trains and tests on the same 1 clips: 1"),
         ({("train", 1): [lists.Entry("9", 0)]}, "fold 1 has 1 clips that no fold tests: 9"),
         ({("train", 1): [lists.Entry("2", 1)]}, "'2' has label 0 where it is tested and 1"),

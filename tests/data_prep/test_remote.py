@@ -1,9 +1,12 @@
 """Sources, outputs and training reads behind URLs: a web server's, and fsspec's `memory://`."""
 
+import json
 import uuid
 
+import cv2
 import numpy as np
 import pytest
+from stand_ins import Here
 from upath import UPath
 from video_files import corners, tone, write_video
 from web import served
@@ -78,6 +81,48 @@ def test_the_same_bytes_come_out_behind_urls(source, prepared, memory, monkeypat
     assert contents(memory) == before
 
 
+def test_a_server_that_fails_now_and_then_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ProcessPoolExecutor", Here)
+    source = tmp_path / "in"
+    for name in ("a/1", "b/2"):
+        for number, rgb in enumerate(corners(3, 32, 32)):
+            path = source / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), rgb)
+    for name in ("a/3.mp4", "b/4.mp4"):
+        write_video(source / name, corners(17), sound=tone(0.3, 16000))
+    (source / "labels.csv").write_text(
+        "path,label,split\na/1,a,x\nb/2,b,y\na/3.mp4,a,y\nb/4.mp4,b,x\n"
+    )
+    flags = ["--dataset=folder", "--image_size=32", "--faces=none", "--workers=1"]
+
+    def made(where, name, *more):
+        out = tmp_path / name
+        main([*flags, f"--source={where}", f"--labels={where}/labels.csv", f"--out={out}", *more])
+        return contents(out, where)
+
+    with served(source) as server:
+        server.every = 7
+        assert made(server.url, "flaky") == made(source, "steady")
+        assert len(server.requests) > 40
+        made(server.url, "checked", "--check")
+    report = json.loads((tmp_path / "checked/report.json").read_text())
+    assert report["clips"] == {"listed": 4, "usable": 4, "missing": 0, "faulty": 0}
+
+
+def test_a_server_that_fails_is_told_from_a_file_that_is_not_there(source):
+    with served(source) as server:
+        there, gone = (storage.place(f"{server.url}/{name}") for name in ("labels.csv", "gone"))
+        server.refuse = 8
+        assert storage.is_file(there)
+        server.requests.clear()
+        assert not storage.is_file(gone)
+        assert len(server.requests) == 1  # and no more
+        server.refuse = 10
+        with pytest.raises(UserError, match=r"gone: failed 5 times"):
+            storage.is_file(gone)
+
+
 def test_training_reads_parts_of_shards(prepared):
     local = RecordSource(prepared, ["train"])
     with served(prepared) as server:
@@ -109,7 +154,7 @@ def test_a_server_that_fails_is_asked_again(prepared):
         with pytest.raises(UserError, match=r"tfrecord-0000.*failed 5 times.*503"):
             remote[0]
         server.ranges = False
-        with pytest.raises(UserError, match="ignores byte ranges"):
+        with pytest.raises(UserError, match=r"ignores byte ranges.*copy the dataset to the disk"):
             storage.read_range(storage.place(f"{server.url}/dataset.json"), 4, 8)
 
 

@@ -10,11 +10,14 @@ import pytest
 import stand_ins
 from video_files import corners, tone, write_video
 
-from data_prep import findings, page, sheets, sources
+from data_prep import page, sheets, sources
 from data_prep.__main__ import main
-from data_prep.findings import FAULT, GOOD, NOTE, WARNING, assess
+from data_prep.finding import FAULT, GOOD, NOTE, PREPARED, WARNING
+from data_prep.findings import assess
 from data_prep.listing import Clip, Known, Listing
+from data_prep.report import show
 from mmadfer_jax.data.clip import FEW_FRAMES, NO_FACE, NO_SOUND, PrepareSettings
+from mmadfer_jax.data.frame_folder import NOT_SQUARE
 from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg
 from mmadfer_jax.data.media import read_header, read_sound_rate
 from mmadfer_jax.errors import UserError
@@ -55,7 +58,7 @@ def entries_of(listing, **changes):
 
 
 def found(listing, entries, level=None):
-    report = assess(listing, entries, SETTINGS, findings.PREPARED)
+    report = assess(listing, entries, SETTINGS, PREPARED)
     json.dumps(report)
     return [f for f in report["findings"] if level in (None, f["level"])]
 
@@ -64,11 +67,12 @@ def test_a_dataset_without_fault():
     listing = make_listing()
     assert {f["level"] for f in found(listing, entries_of(listing))} == {GOOD}
     said = " ".join(f["what"] for f in found(listing, entries_of(listing)))
-    assert "all 12 clips are there" in said
+    assert "all 12 clips that are listed are there" in said
     assert "counts as published: all clips, each split, each class" in said
     assert "sound at one rate: 44100 Hz" in said
     assert "no two clips have the same content" in said
     assert "a face in each of the 12 clips" in said
+    assert "and in 100.0% of their frames" in said
 
 
 def test_labels_in_another_order_are_told_from_wrong_counts():
@@ -92,6 +96,10 @@ def test_clips_that_lack_are_counted_by_split():
     what = [f["what"] for f in found(less, entries_of(less), FAULT)]
     assert "11 clips, published are 12" in what
     assert "splits differ from the published ones" in what
+    known = dataclasses.replace(listing.known, num_classes=4)
+    fewer = dataclasses.replace(listing, known=known)
+    (fault,) = found(fewer, entries_of(fewer), FAULT)
+    assert fault["what"] == "3 classes, published are 4"
 
 
 def test_missing_and_faulty_clips():
@@ -101,14 +109,20 @@ def test_missing_and_faulty_clips():
     listing = dataclasses.replace(listing, clips=clips)
     entries = entries_of(listing)
     entries[5] |= {"status": "skipped", "reason": "5.mp4: broken"}
-    report = assess(listing, entries, SETTINGS, findings.PREPARED)
+    report = assess(listing, entries, SETTINGS, PREPARED)
     assert report["clips"] == {"listed": 12, "usable": 10, "missing": 1, "faulty": 1}
+    assert report["left_out"] == {"part1_0": "0.mp4: no such file", "part1_5": "5.mp4: broken"}
+    text = Outline(page.render(report, [])).text
+    assert text.count("0.mp4: no such file") == text.count("5.mp4: broken") == 2  # one, and all
     assert report["usable"]["part1"] == [2, 2, 0]
     assert report["listed"]["part1"] == [3, 2, 1]
     said = {f["what"]: f for f in report["findings"]}
-    assert said["1 of 12 clips are not there"]["clips"] == ["part1_0"]
+    assert said["1 of 12 clips is not there"]["clips"] == ["part1_0"]
     assert said["1 of 12 clips cannot be used"]["detail"] == "5.mp4: broken"
-    assert said["classes without a clip"]["detail"] == "fear in part1"
+    assert said["classes without a clip"]["detail"] == "none of fear in part1"
+    entries[11] |= {"status": "skipped", "reason": "11.mp4: broken"}
+    said = {f["what"]: f for f in found(listing, entries)}
+    assert said["classes without a clip"]["detail"] == "fear in no split"
 
 
 def test_duplicates():
@@ -142,17 +156,74 @@ def test_labels_against_folders():
 
 def test_sound_and_faces():
     listing = make_listing()
-    entries = entries_of(listing, sample_rate=16000)
-    (note,) = found(listing, entries, NOTE)
-    assert note["what"] == "all sound at 16000 Hz"
-    entries[0]["sample_rate"] = 8000
-    entries[1] |= {"face_share": 0.25, "problems": [NO_SOUND]}
+    entries = entries_of(listing)
+    entries[1] |= {"face_share": 0.25, "problems": [NO_SOUND], "sample_rate": 0}
     said = [f["what"] for f in found(listing, entries, WARNING)]
     assert said == [
-        "sound at 2 different rates",
         "1 of 12 clips: no sound",
         "1 of 12 clips show a face in less than half of the frames",
     ]
+    entries[0] |= {"face_share": 0.0, "problems": [NO_FACE]}
+    (share,) = (f["what"] for f in found(listing, entries, NOTE) if "a face in" in f["what"])
+    assert "in 11 of the 12 clips" in share
+    assert f"and in {10.25 / 12:.1%} of their frames" in share
+    assert any(
+        "sound at one rate: 44100 Hz (11 clips)" in f["what"] for f in found(listing, entries)
+    )
+
+
+def said_of_sound(listing, entries, settings=SETTINGS):
+    report = assess(listing, entries, settings, PREPARED)
+    return [(f["level"], f["what"]) for f in report["findings"] if "sound" in f["what"]]
+
+
+def test_sound_that_somebody_has_resampled():
+    listing = make_listing()
+    entries = entries_of(listing, sample_rate=16000)
+    met = "sound at one rate: 16000 Hz (12 clips)"
+    low = "12 of 12 clips have sound at 16000 Hz or less"
+    assert said_of_sound(listing, entries) == [(WARNING, low), (NOTE, met)]
+    asked = dataclasses.replace(SETTINGS, sample_rate=16000)
+    assert said_of_sound(listing, entries, asked) == [(GOOD, met)]
+    known = dataclasses.replace(listing.known, sample_rate=16000)
+    released = dataclasses.replace(listing, known=known)
+    assert said_of_sound(released, entries) == [(GOOD, met)]
+    other = "sound at 44100 Hz (12 clips), released at 16000 Hz"
+    assert said_of_sound(released, entries_of(released)) == [(WARNING, other)]
+    entries = entries_of(listing)
+    entries[0]["sample_rate"] = 48000
+    mixed = "sound at 2 rates: 44100 Hz (11 clips), 48000 Hz (1 clip)"
+    assert said_of_sound(listing, entries) == [(NOTE, mixed)]
+
+
+def test_a_dataset_without_sound():
+    listing = make_listing()
+    entries = entries_of(listing, sample_rate=0, problems=[NO_SOUND])
+    assert said_of_sound(listing, entries) == [(WARNING, "12 of 12 clips: no sound")]
+    known = dataclasses.replace(listing.known, sample_rate=0)
+    listing = dataclasses.replace(listing, known=known)
+    assert said_of_sound(listing, entries) == [(NOTE, "12 of 12 clips: no sound")]
+
+
+def test_the_table_has_the_published_counts(capsys):
+    long = "a very long name of a class that must stay whole"
+    listing = make_listing(classes=(long, "sad", "fear"))
+    clips = [
+        dataclasses.replace(c, split={"part1": "test", "part2": "train"}[c.split])
+        for c in listing.clips[1:]
+    ]
+    listing = dataclasses.replace(listing, clips=clips, known=Known(12, {"train": 6, "test": 6}))
+    entries = entries_of(listing)
+    entries[0] |= {"status": "skipped", "reason": "1.mp4: broken"}
+    show(assess(listing, entries, SETTINGS, PREPARED), entries)
+    said = capsys.readouterr().out
+    rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in said.splitlines()]
+    assert ["class", "train", "test", "all"] in rows
+    assert [long, "3", "1 of 2", "4 of 5"] in rows
+    assert ["all", "6", "4 of 5", "10 of 11"] in rows
+    assert ["published", "6", "6", "12"] in rows
+    assert "fault: 1 of 11 clips cannot be used\n  1.mp4: broken\n" in said
+    assert "fault: splits differ from the published ones (test 5 for 6)" in said
 
 
 def test_the_worst_clips_come_first_and_the_choice_is_fixed():
@@ -177,7 +248,7 @@ def test_sheets_show_16_frames_in_order_and_the_sound():
     log_mel[:, :10] = 4.0  # low notes only
     sheet = sheets.draw({}, "random", frames, log_mel)
     crops = decode_jpeg(sheet.crops)
-    cells = [crops[52 + 107 * (n // 8), 52 + 107 * (n % 8)].mean() for n in range(16)]
+    cells = [crops[52 + 107 * (n // 4), 52 + 107 * (n % 4)].mean() for n in range(16)]
     assert np.allclose(cells, 4 * np.arange(1, 48, 3), atol=3)
     picture = decode_jpeg(sheet.log_mel)
     assert picture[-4:].mean() > 150 > 20 > picture[:64].mean()
@@ -212,7 +283,7 @@ def test_the_page_is_one_file_and_well_formed():
     listing = make_listing(name="a<b", notes=("sound: <none>",))
     entries = entries_of(listing)
     entries[0] |= {"id": "<script>", "problems": ["<odd>"]}
-    report = assess(listing, entries, SETTINGS, findings.PREPARED)
+    report = assess(listing, entries, SETTINGS, PREPARED)
     frames = [encode_jpeg(np.zeros((32, 32, 3), np.uint8), 95)]
     shown = [sheets.draw(entry, why, frames, None) for entry, why in sheets.choose(entries)]
     html = page.render(report, shown)
@@ -223,6 +294,23 @@ def test_the_page_is_one_file_and_well_formed():
     assert all(link.startswith("data:image/jpeg;base64,") for link in outline.links)
     assert not re.search(r"https?://|@import|url\(", html)
     assert "width=device-width" in html
+    assert "1 warning" in outline.text.split("Findings")[0]
+    assert "nothing wrong" not in outline.text
+
+
+def test_the_page_says_first_whether_all_is_well_and_marks_other_counts():
+    def texts(**changes):
+        listing = make_listing(**changes)
+        report = assess(listing, entries_of(listing), SETTINGS, PREPARED)
+        html = page.render(report, [])
+        return Outline(html).text.split("Findings")[0], re.findall(r'"differs">(\d+)', html)
+
+    start, differing = texts()
+    assert "nothing wrong" in start
+    assert differing == []
+    start, differing = texts(known=Known(13, {"part1": 7, "part2": 6}, (6, 5, 2)))
+    assert "3 faults" in start
+    assert differing == ["5", "13", "7", "13"]
 
 
 # Files looked at without decoding
@@ -252,15 +340,27 @@ def test_a_clip_that_is_only_looked_at(tmp_path):
     broken = sources.inspect(Clip("1", video, 0, "train", "1.mp4"))
     assert broken["status"] == "skipped"
     assert "0 bytes" in broken["reason"]
+    video.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    pointer = sources.inspect(Clip("1", video, 0, "train", "1.mp4"))
+    assert "a pointer of Git LFS" in pointer["reason"]
 
 
 def test_a_folder_of_frames_that_is_only_looked_at(tmp_path):
     for number in range(1, 13):
-        (tmp_path / f"{number}.jpg").write_bytes(bytes([number]))
+        picture = encode_jpeg(np.full((30, 40, 3), number, np.uint8), 90)
+        (tmp_path / f"{number}.jpg").write_bytes(picture)
     clip = Clip("1", tmp_path, 0, "train", "1", is_frames=True, listed_frames=11)
     entry = sources.inspect(clip)
     assert (entry["num_frames"], entry["declared_frames"]) == (12, 11)
-    assert {sources.FRAME_ORDER, sources.FRAME_COUNTS, FEW_FRAMES} <= set(entry["problems"])
+    assert set(entry["problems"]) == {
+        sources.FRAME_ORDER,
+        sources.FRAME_COUNTS,
+        NOT_SQUARE,
+        NO_SOUND,
+        FEW_FRAMES,
+    }
+    (tmp_path / "1.jpg").write_bytes(picture[:-50])
+    assert "1.jpg: cut off" in sources.inspect(clip)["reason"]
 
 
 # The command
@@ -306,4 +406,4 @@ def test_preparing_goes_into_the_folder_that_was_checked(checked, tmp_path, caps
     report = json.loads((out / "report.json").read_text())
     assert report["stage"] == "prepared"
     assert report["clips"]["usable"] == 8
-    assert "fault: 1 of 10 clips are not there" in capsys.readouterr().out
+    assert "fault: 1 of 10 clips is not there" in capsys.readouterr().out

@@ -3,6 +3,9 @@ import hashlib
 import json
 import multiprocessing
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 from video_files import corners, tone, write_video
 
-from data_prep import run
+from data_prep import plan, run, worker
 from data_prep.__main__ import main
 from data_prep.datasets import synthetic
 from data_prep.datasets.folder import list_clips
@@ -159,7 +162,8 @@ def test_the_same_command_again_does_nothing(source, prepared, tmp_path, monkeyp
     assert contents(out) == contents(prepared)
     said = capsys.readouterr()
     assert "written: 10 of 13 clips" in said.out
-    assert "skipped 3 of 13 clips" in said.out
+    assert "fault: 1 of 13 clips is not there\n  absent.mp4: no such file" in said.out
+    assert "fault: 2 of 13 clips cannot be used\n" in said.out
     assert "13 of 13" in said.err
 
 
@@ -204,6 +208,28 @@ def test_an_interrupted_run_leaves_no_half_shard_and_goes_on(source, prepared, t
     assert contents(out) == contents(prepared)
 
 
+def test_ctrl_c_waits_for_the_start_of_a_process_whichever_thread_gets_it():
+    release = threading.Event()
+    other = threading.Thread(target=release.wait)  # a library's, with its own mask
+    other.start()
+    done = []
+
+    def interrupted():
+        with worker.deaf_to_interrupts():
+            signal.pthread_kill(other.ident, signal.SIGINT)
+            time.sleep(0.05)  # it would come out here
+            done.append(True)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    finally:
+        release.set()
+        other.join()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_killed_worker_is_an_error_that_names_clips(source, prepared, tmp_path):
     out = tmp_path / "killed"
 
@@ -236,12 +262,14 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_shard(source, prepared, tmp_
     assert contents(out) == contents(prepared)
 
 
-def test_too_small_a_disk_is_refused_before_the_work(source, tmp_path, monkeypatch):
+def test_too_small_a_disk_is_refused_before_the_work(source, prepared, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(run, "ProcessPoolExecutor", None)
     with pytest.raises(UserError, match=r"0\.0 GB free"):
         prepare(source, tmp_path / "out")
+    shutil.copytree(prepared, tmp_path / "done")
+    prepare(source, tmp_path / "done")  # what is finished needs no room
 
 
 def test_other_settings_do_not_go_into_the_same_folder(source, prepared):
@@ -251,6 +279,13 @@ def test_other_settings_do_not_go_into_the_same_folder(source, prepared):
     with pytest.raises(UserError, match="part1 2 there, 3 asked for"):
         prepare(source, prepared, shards=3)
     assert contents(prepared) == before
+
+
+def test_a_setting_that_is_no_longer_there_is_named():
+    found = {"settings": {"face_model": "a.onnx", "face": "union"}}
+    wanted = {"settings": {"face": "union"}}
+    said = plan._differences(found, wanted, ["settings"])
+    assert said == "face_model a.onnx there, none asked for"
 
 
 def test_a_changed_table_does_not_go_into_the_same_folder(source, prepared, tmp_path):
