@@ -27,7 +27,7 @@ from data_prep.plan import (
     shard_manifest,
 )
 from mmadfer_jax.data import storage
-from mmadfer_jax.data.clip import PrepareSettings, make_detector
+from mmadfer_jax.data.clip import PrepareSettings
 from mmadfer_jax.data.records import (
     DatasetInfo,
     Record,
@@ -71,8 +71,6 @@ def prepare_dataset(
             left without a usable clip. What is finished by then stays; the same call goes on.
     """
     out = storage.place(out)
-    if settings.faces == "yunet":
-        make_detector(settings)  # a wrong file is refused here, not in every worker
     # Beam and its options are too, before anything is deleted.
     beam_runner = None if beam_options is None else _import_beam_runner()
     pipeline_options = beam_runner and beam_runner.parse_options(beam_options)

@@ -75,12 +75,9 @@ def prepare_frame_folder(
     )
     paths = list_frames(folder)
     side = settings.image_size
-    frames, boxes, shape = [], [], (0, 0)
-    for number, path in enumerate(paths):
-        data = storage.read_bytes(path)
+    frames, boxes = [], []
+    for path, data in zip(paths, storage.read_all(paths), strict=True):
         rgb = decode(path, data)
-        if number == 0:
-            shape = rgb.shape[:2]
         boxes.append(faces.Box(0, 0, *rgb.shape[1::-1]))
         if rgb.shape[:2] != (side, side):
             rgb = faces.crop(rgb, boxes[-1], side)
@@ -88,7 +85,7 @@ def prepare_frame_folder(
         elif not data.startswith(b"\xff\xd8"):
             data = encode_jpeg(rgb, settings.jpeg_quality)
         frames.append(data)
-    if is_far_from_square(shape):
+    if is_far_from_square(boxes[0][2:]):
         problems = [NOT_SQUARE, *problems]
     if len(frames) < 16:
         problems = [*problems, FEW_FRAMES]

@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from mmadfer_jax.errors import UserError
 
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.5  # seconds; doubled after every further failure
+_AT_ONCE = 8  # files
 # What another attempt cannot mend.
 _FINAL = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, UserError)
 
@@ -110,6 +112,20 @@ def read_bytes(path: Path | UPath) -> bytes:
     if isinstance(path, Path):
         return path.read_bytes()
     return attempt(path, path.fs.cat_file, path.path)
+
+
+def read_all(paths: Sequence[Path | UPath]) -> Iterator[bytes]:
+    """Whole files, in this order; from behind URLs several are fetched at once.
+
+    Raises:
+        OSError: One is not there.
+        UserError: One could not be fetched.
+    """
+    if not any(map(is_remote, paths)):
+        yield from map(read_bytes, paths)
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(read_bytes, paths)
 
 
 def read_text(path: Path | UPath) -> str:

@@ -1,7 +1,12 @@
+import threading
+import uuid
+
 import numpy as np
 import pytest
+from upath import UPath
 from video_files import tone, write_video
 
+from mmadfer_jax.data import storage
 from mmadfer_jax.data.clip import FEW_FRAMES, NO_SOUND, PrepareSettings
 from mmadfer_jax.data.frame_folder import (
     NOT_SQUARE,
@@ -49,6 +54,23 @@ def test_frames_of_the_right_size_stay_as_they_are(tmp_path):
     other = prepare_frame_folder(folder, PrepareSettings(image_size=16))
     assert decode_jpeg(other.frames[3]).shape == (16, 16, 3)
     assert brightness(other.frames) == list(range(16))
+
+
+def test_frames_behind_a_url_are_fetched_several_at_once(tmp_path, monkeypatch):
+    local = fill(tmp_path / "1", [f"{i}.jpg" for i in range(24)])
+    remote = UPath(f"memory://{uuid.uuid4()}")
+    for path in local.iterdir():
+        (remote / path.name).write_bytes(path.read_bytes())
+    together, read_bytes = threading.Barrier(4), storage.read_bytes
+
+    def wait_for_others(path):
+        together.wait(timeout=10)  # raises where fewer than four are on their way
+        return read_bytes(path)
+
+    monkeypatch.setattr(storage, "read_bytes", wait_for_others)
+    made = prepare_frame_folder(remote, SETTINGS)
+    monkeypatch.undo()
+    assert made.frames == prepare_frame_folder(local, SETTINGS).frames
 
 
 def test_sound_comes_from_elsewhere(tmp_path):
