@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
+import threadpoolctl
+
 
 def stamp(*packages: str) -> dict[str, Any]:
     """Date, command, hardware and versions."""
@@ -19,6 +22,14 @@ def stamp(*packages: str) -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
     }
+
+
+def take_one_core() -> None:
+    """Pins the process to one core, where the system can, and libraries to one thread."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cv2.setNumThreads(1)
+    threadpoolctl.threadpool_limits(1)
 
 
 def _cpu() -> str:

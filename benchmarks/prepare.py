@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import av
 import cv2
 import numpy as np
-from machine import stamp
+from machine import stamp, take_one_core
 
 from data_prep.synthetic.render import render_frames
 from data_prep.synthetic.sample import sample_clip
@@ -172,7 +172,7 @@ def parts(path: Path, detector: faces.Detector) -> dict[str, float]:
 
 
 def _peak_megabytes(paths: Sequence[Path]) -> float:
-    cv2.setNumThreads(1)
+    take_one_core()
     detector = mtcnn.MTCNN()
     for path in paths:
         ours(path, detector, detect_every=10)
@@ -191,7 +191,7 @@ def measure(
     paths: Sequence[Path], long_clips: dict[int, Path], yunet: str | None
 ) -> dict[str, Any]:
     """All figures; clips are taken one after the other through every way, so ratios are fair."""
-    cv2.setNumThreads(1)
+    take_one_core()
     ways = dict(WAYS)
     if yunet:
         ways["faces=yunet"] = {"faces": "yunet", "face_model": yunet}
@@ -241,6 +241,7 @@ def measure(
             "nothing": peak([]),
             "1 clip": peak(paths[:1]),
             f"{4 * count} clips": peak(list(paths) * 4),
+            f"{16 * count} clips": peak(list(paths) * 16),
             **{f"1 clip, {n} times as long": peak([path]) for n, path in long_clips.items()},
         },
     }
@@ -260,7 +261,7 @@ def main() -> None:
             for number in range(arguments.clips)
         ]
         long_clips = {
-            n: render(0, Path(folder, f"long{n}.mp4"), LENGTHENED * n) for n in (10, 20, 40)
+            n: render(0, Path(folder, f"long{n}.mp4"), LENGTHENED * n) for n in (10, 40, 200)
         }
         result = measure(paths, long_clips, arguments.yunet)
     result = stamp("opencv-python-headless", "av", "numpy", "onnxruntime") | result

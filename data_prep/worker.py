@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+import threadpoolctl
 
 from data_prep import sources
 from data_prep.listing import Clip
@@ -69,8 +70,10 @@ def deaf_to_interrupts() -> Iterator[None]:
 
 def load(settings: PrepareSettings) -> None:
     """Readies the thread to prepare clips, if it is not."""
-    cv2.setNumThreads(1)  # there is a process for every core
     if getattr(_state, "settings", None) != settings:
+        # There is a process for every core. BLAS threads would wait for work by burning time.
+        cv2.setNumThreads(1)
+        threadpoolctl.threadpool_limits(1)
         _state.detector = make_detector(settings)
         _state.settings = settings
 

@@ -57,7 +57,8 @@ def prepare_frame_folder(
 ) -> PreparedClip:
     """Takes ready-made face crops as they are, only resized where their size differs.
 
-    JPEG files that have the size already are kept byte for byte.
+    JPEG files that have the size already are kept byte for byte, unless they are damaged or say
+    that they are to be turned.
 
     Args:
         folder: One picture file a frame.
@@ -82,7 +83,7 @@ def prepare_frame_folder(
         if rgb.shape[:2] != (side, side):
             rgb = faces.crop(rgb, boxes[-1], side)
             data = encode_jpeg(rgb, settings.jpeg_quality)
-        elif not data.startswith(b"\xff\xd8"):
+        elif not _shows(data, rgb):
             data = encode_jpeg(rgb, settings.jpeg_quality)
         frames.append(data)
     if is_far_from_square(boxes[0][2:]):
@@ -108,6 +109,17 @@ def decode(path: Path, data: bytes) -> np.ndarray:
         # OpenCV fills what a cut-off file lacks with grey, and says nothing.
         raise UserError(f"{path}: cut off, a JPEG picture without an end; extract it again")
     try:
-        return decode_jpeg(data)
-    except (ValueError, cv2.error):
-        raise UserError(f"{path}: not a picture ({len(data)} bytes); extract it again") from None
+        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    except cv2.error:
+        rgb = None
+    if rgb is None:
+        raise UserError(f"{path}: not a picture ({len(data)} bytes); extract it again")
+    return rgb
+
+
+def _shows(data: bytes, rgb: np.ndarray) -> bool:
+    """Whether every reader of the shards sees this picture in the file."""
+    try:
+        return np.array_equal(decode_jpeg(data), rgb)
+    except ValueError:
+        return False

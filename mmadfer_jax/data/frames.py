@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import simplejpeg
 
 FRAME_ORDERS = ("time", "text")
 
@@ -82,13 +83,34 @@ def encode_jpeg(rgb: np.ndarray, quality: int) -> bytes:
     return cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
 
 
-def decode_jpeg(data: bytes) -> np.ndarray:
-    """The RGB picture of a JPEG file, uint8 [H, W, 3].
+def jpeg_shape(data: bytes) -> tuple[int, int, int]:
+    """Height and width of a JPEG file's picture, and 3.
 
     Raises:
-        ValueError: The bytes are no picture.
+        ValueError: The bytes are no JPEG file.
     """
-    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-    if rgb is None:
-        raise ValueError(f"{len(data)} bytes that are no JPEG picture, beginning {data[:8]!r}")
-    return rgb
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        raise ValueError(_no_jpeg(data)) from None
+    return height, width, 3
+
+
+def decode_jpeg(data: bytes, out: np.ndarray | None = None) -> np.ndarray:
+    """The RGB picture of a JPEG file, uint8 [H, W, 3].
+
+    Args:
+        data: The file.
+        out: Where to put it, of that shape, to save a copy.
+
+    Raises:
+        ValueError: The bytes are no JPEG file, or a broken one.
+    """
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB", buffer=out)
+    except ValueError as error:
+        raise ValueError(f"{_no_jpeg(data)} ({error})") from None
+
+
+def _no_jpeg(data: bytes) -> str:
+    return f"{len(data)} bytes that are no JPEG picture, beginning {data[:8]!r}"

@@ -270,15 +270,14 @@ class _Clips:
                 pictures[place] = pictures[place - 1]
                 continue
             try:
-                picture = frames.decode_jpeg(record.frames[i])
+                if (shape := frames.jpeg_shape(record.frames[i])) != self._image_shape:
+                    raise UserError(
+                        f"clip {record.id} of {self._name} has a frame of {shape}, but "
+                        f"dataset.json says {self._image_shape}; prepare the dataset again"
+                    )
+                frames.decode_jpeg(record.frames[i], out=pictures[place])
             except ValueError as error:
                 raise UserError(f"clip {record.id} of {self._name}: {error}") from error
-            if picture.shape != self._image_shape:
-                raise UserError(
-                    f"clip {record.id} of {self._name} has a frame of {picture.shape}, but "
-                    f"dataset.json says {self._image_shape}; prepare the dataset again"
-                )
-            pictures[place] = picture
         return {
             "frames": pictures,
             "spectrogram": self._sound(record.spectrogram),

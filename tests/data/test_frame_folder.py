@@ -3,6 +3,7 @@ import uuid
 
 import numpy as np
 import pytest
+from PIL import Image
 from upath import UPath
 from video_files import tone, write_video
 
@@ -54,6 +55,26 @@ def test_frames_of_the_right_size_stay_as_they_are(tmp_path):
     other = prepare_frame_folder(folder, PrepareSettings(image_size=16))
     assert decode_jpeg(other.frames[3]).shape == (16, 16, 3)
     assert brightness(other.frames) == list(range(16))
+
+
+def test_files_that_readers_see_differently_are_written_anew(tmp_path):
+    folder = fill(tmp_path / "1", [f"{i}.jpg" for i in range(16)])
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:16] = 200  # bright above, in the file; to be turned by 180 degrees
+    image = Image.fromarray(picture)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    image.save(folder / "3.jpg", quality=95, exif=exif)
+    # A byte too many before the end, at which some readers only shrug.
+    odd = encode_jpeg(picture, 95)
+    (folder / "4.jpg").write_bytes(odd[:-2] + b"\0" * 9 + odd[-2:])
+    made = prepare_frame_folder(folder, SETTINGS)
+    files = [path.read_bytes() for path in list_frames(folder)]
+    kept = [frame == file for frame, file in zip(made.frames, files, strict=True)]
+    assert [i for i, same in enumerate(kept) if not same] == [3, 4]
+    assert decode_jpeg(made.frames[3])[:14].max() < 20
+    assert decode_jpeg(made.frames[3])[18:].min() > 180
+    assert decode_jpeg(made.frames[4])[:14].min() > 180
 
 
 def test_frames_behind_a_url_are_fetched_several_at_once(tmp_path, monkeypatch):

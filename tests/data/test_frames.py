@@ -87,10 +87,34 @@ def test_a_grey_jpeg_becomes_rgb():
     assert frames.decode_jpeg(data).shape == (64, 80, 3)
 
 
+def test_a_picture_goes_where_it_is_wanted():
+    data = frames.encode_jpeg(picture(), 95)
+    batch = np.zeros((3, 64, 80, 3), np.uint8)
+    frames.decode_jpeg(data, out=batch[1])
+    np.testing.assert_array_equal(batch[1], frames.decode_jpeg(data))
+    assert not batch[[0, 2]].any()
+    assert frames.jpeg_shape(data) == (64, 80, 3)
+
+
+def test_pictures_are_those_of_opencv():
+    for quality in (30, 95):
+        data = frames.encode_jpeg(picture(), quality)
+        expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        np.testing.assert_array_equal(frames.decode_jpeg(data), expected)
+
+
 @pytest.mark.parametrize("data", [b"", b"no picture at all", b"\xff\xd8\xff\xe0"])
 def test_broken_bytes_are_refused(data):
     with pytest.raises(ValueError, match="no JPEG"):
         frames.decode_jpeg(data)
+    with pytest.raises(ValueError, match="no JPEG"):
+        frames.jpeg_shape(data)
+
+
+def test_a_cut_off_picture_is_refused():
+    data = frames.encode_jpeg(picture(), 95)
+    with pytest.raises(ValueError, match=r"no JPEG picture.*Premature end"):
+        frames.decode_jpeg(data[: len(data) // 2])
 
 
 @pytest.mark.parametrize(
