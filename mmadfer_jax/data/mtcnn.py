@@ -38,7 +38,7 @@ class MTCNN:
 
     def __init__(self, max_side: int = 1280, min_face: int = MIN_FACE):
         self._max_side, self._min_face = max_side, min_face
-        self._propose, self._refine, self._output = (_network(name) for name in "pro")
+        self._propose, self._refine, self._output = (_Network(_model(name)) for name in "pro")
 
     def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the faces in uint8 [H, W, 3]; see `faces.Detector`."""
@@ -210,10 +210,6 @@ class _Network:
         return self._session.run(None, {self._input: pictures})
 
 
-def _network(name: str) -> _Network:
-    return _Network(_model(name))
-
-
 @functools.cache
 def _model(name: str) -> bytes:
     """A network's file, with PReLU in operators that ONNX Runtime is quick at: the same numbers."""
@@ -233,7 +229,8 @@ def _model(name: str) -> bytes:
 def _add_prelu(graph: onnx.GraphProto, x: str, slope: str, y: str, slopes: np.ndarray) -> None:
     """Adds y = max(x, slope x), or slope x + (1 - slope) max(x, 0) where a slope is above 1."""
     node = onnx.helper.make_node
-    sloped, rest, positive, scaled = (f"{y}/{x}" for x in ("sloped", "rest", "positive", "scaled"))
+    names = ("sloped", "rest", "positive", "scaled")
+    sloped, rest, positive, scaled = (f"{y}/{name}" for name in names)
     graph.node.append(node("Mul", [x, slope], [sloped]))
     if slopes.max() <= 1:
         graph.node.append(node("Max", [x, sloped], [y]))
