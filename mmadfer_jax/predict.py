@@ -165,18 +165,19 @@ class Predictor:
         )
 
 
-def load(path: str | Path) -> Predictor:
+def load(path: str | Path, face_model: str | None = None) -> Predictor:
     """Loads a trained model, on the first device.
 
     Args:
       path: the work directory of a training run, a released MMA-DFER checkpoint (`fold1_224.pth`),
         or a file that `mmadfer_jax.export` or `mmadfer_jax.convert` wrote.
+      face_model: YuNet's model file, where the training data were prepared with it.
 
     Raises:
       UserError: where there is no model, or a run's frozen weights cannot be had.
     """
     if Path(path).is_file():
-        return _load_file(Path(path))
+        return _load_file(Path(path), face_model)
     checkpoints = Checkpoints(Path(path))
     try:
         provenance = Provenance.from_dict(checkpoints.metadata())
@@ -184,7 +185,7 @@ def load(path: str | Path) -> Predictor:
         params = setup.restore(checkpoints, provenance)
     finally:
         checkpoints.close()
-    preparation = PrepareSettings.from_dict(provenance.preparation)
+    preparation = PrepareSettings.from_dict(provenance.preparation, face_model)
     data = provenance.config["data"]
     return Predictor(
         params,
@@ -196,7 +197,7 @@ def load(path: str | Path) -> Predictor:
     )
 
 
-def _load_file(path: Path) -> Predictor:
+def _load_file(path: Path, face_model: str | None) -> Predictor:
     params, model, info = load_checkpoint_file(path)
     if info.classes is None:
         raise UserError(
@@ -206,7 +207,7 @@ def _load_file(path: Path) -> Predictor:
     if info.preparation is None:  # a released checkpoint: what the authors trained on
         preparation = PrepareSettings(image_size=model.image_size)
     else:
-        preparation = PrepareSettings.from_dict(info.preparation)
+        preparation = PrepareSettings.from_dict(info.preparation, face_model)
     if model.dtype == "float32":
         jax.config.update("jax_default_matmul_precision", "highest")
     device = jax.local_devices()[0]
@@ -239,10 +240,11 @@ def main() -> None:
         "--checkpoint", required=True, type=Path, help="a run's --workdir, or a file"
     )
     parser.add_argument("--json", action="store_true", help="one line of JSON a clip")
+    parser.add_argument("--face_model", metavar="ONNX", help="YuNet's file, if prepared with it")
     arguments = parser.parse_args()
     if missing := [str(clip) for clip in arguments.clip if not clip.is_file()]:
         raise UserError(f"no such file: {', '.join(missing)}")
-    predictor = load(arguments.checkpoint)
+    predictor = load(arguments.checkpoint, arguments.face_model)
     for clip in arguments.clip:
         prediction = predictor.predict(clip)
         print(to_json(prediction) if arguments.json else describe(prediction), flush=True)

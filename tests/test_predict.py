@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from video_files import corners, tone, write_video
 
 import mmadfer_jax
 from data_prep.__main__ import main as prepare
+from mmadfer_jax import predict
+from mmadfer_jax.data.clip import PrepareSettings
 from mmadfer_jax.data.pipeline import eval_batches
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.export import export
 from mmadfer_jax.predict import Predictor, to_json
 from mmadfer_jax.train import train
+from mmadfer_jax.weights import load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -85,6 +89,21 @@ def test_an_exported_file_answers_as_the_run_does(run, clips, predictor, tmp_pat
     assert loaded.preparation == predictor.preparation
     expected = predictor.predict(clips / "2.mp4").probabilities
     assert loaded.predict(clips / "2.mp4").probabilities == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_model_of_yunets_faces_asks_for_the_file_that_found_them(run, tmp_path, monkeypatch):
+    file, yunet = tmp_path / "model.safetensors", tmp_path / "yunet.onnx"
+    yunet.write_bytes(b"a detector")
+    export(run[1], file)
+    params, model, info = load_checkpoint_file(file)
+    settings = PrepareSettings(image_size=32, faces="yunet", face_model=str(yunet))
+    info = dataclasses.replace(info, preparation=settings.to_dict())
+    monkeypatch.setattr(predict, "load_checkpoint_file", lambda _: (params, model, info))
+    with pytest.raises(UserError, match="name it with --face_model"):
+        mmadfer_jax.load(file)
+    assert mmadfer_jax.load(file, face_model=str(yunet)).preparation == settings
+    with pytest.raises(UserError, match=r"model\.safetensors is not the model file"):
+        mmadfer_jax.load(file, face_model=str(file))
 
 
 def test_what_makes_an_answer_doubtful_is_said(clips, predictor, tmp_path):

@@ -24,8 +24,6 @@ SHORT_SOUND = "sound shorter than 25 ms, taken as none"
 FEW_FRAMES = "fewer than 16 frames, the last one is repeated"
 MANY_FRAMES = f"more than {MAX_FRAMES} frames, thinned out evenly"
 
-_ADDED = ("face_model",)  # left out of what is recorded where there is none
-
 
 @dataclasses.dataclass(frozen=True)
 class PrepareSettings:
@@ -91,40 +89,50 @@ class PrepareSettings:
             raise UserError(f"jpeg_quality {self.jpeg_quality}: expected 1 to 100")
 
     def to_dict(self) -> dict[str, Any]:
-        """For `dataset.json`: these settings and the fixed ones beside them."""
-        fields = dataclasses.fields(self)
-        defaults = {field.name: field.default for field in fields if field.name in _ADDED}
-        settings = {
-            field.name: getattr(self, field.name)
-            for field in fields
-            if field.name not in defaults or getattr(self, field.name) != defaults[field.name]
-        }
-        if self.face_model:
-            settings["face_model_sha256"] = _digest(self.face_model)
+        """For `dataset.json`: these settings and the fixed ones beside them.
+
+        Of a model file the content is recorded, not the place, which is another elsewhere.
+        """
+        settings = dataclasses.asdict(self)
+        if model := settings.pop("face_model"):
+            settings["face_model_sha256"] = _digest(model)
         return {**settings, "log_mel": dict(audio.SETTINGS), "frame_order": "time"}
 
     @classmethod
-    def from_dict(cls, recorded: dict[str, Any]) -> "PrepareSettings":
+    def from_dict(
+        cls, recorded: dict[str, Any], face_model: str | None = None
+    ) -> "PrepareSettings":
         """Reads back what `to_dict` gave.
+
+        Args:
+            recorded: What it gave.
+            face_model: Where YuNet's model file is, if it was used.
 
         Raises:
             UserError: A setting is missing, this program computes the log-mel otherwise, or the
-                detector's model file is another one.
+                detector's model file is another one or not named.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
-        if missing := sorted(names - recorded.keys() - set(_ADDED)):
+        names = {field.name for field in dataclasses.fields(cls)} - {"face_model"}
+        if missing := sorted(names - recorded.keys()):
             raise UserError(f"recorded preparation lacks {', '.join(missing)}; prepare again")
-        settings = cls(**{name: recorded[name] for name in names & recorded.keys()})
+        digest = recorded.get("face_model_sha256")
+        if digest and not face_model:
+            raise UserError(
+                f"faces were found by YuNet's model file of SHA-256 {digest}; name it with "
+                "--face_model"
+            )
+        settings = cls(
+            **{name: recorded[name] for name in names}, face_model=face_model if digest else None
+        )
         expected = settings.to_dict()
         if recorded.get("log_mel") != expected["log_mel"]:
             raise UserError(
                 f"recorded log-mel {recorded.get('log_mel')}, this program computes "
                 f"{expected['log_mel']}; prepare again"
             )
-        if recorded.get("face_model_sha256") != expected.get("face_model_sha256"):
+        if digest != expected.get("face_model_sha256"):
             raise UserError(
-                f"{settings.face_model} is not the model file of the preparation, whose SHA-256 is "
-                f"{recorded.get('face_model_sha256')}; put that one there"
+                f"{face_model} is not the model file of the preparation, whose SHA-256 is {digest}"
             )
         return settings
 

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -236,7 +237,7 @@ def test_wrong_settings_are_named(wrong):
 
 
 def test_the_detector_model_is_recorded_by_its_content(tmp_path):
-    model = tmp_path / "yunet.onnx"
+    model, elsewhere = tmp_path / "yunet.onnx", tmp_path / "moved.onnx"
     with pytest.raises(UserError, match="expected YuNet's model file"):
         PrepareSettings(faces="yunet")
     settings = PrepareSettings(faces="yunet", face_model=str(model))
@@ -244,10 +245,16 @@ def test_the_detector_model_is_recorded_by_its_content(tmp_path):
         settings.to_dict()
     model.write_bytes(b"one")
     recorded = settings.to_dict()
-    assert PrepareSettings.from_dict(recorded) == settings
+    assert str(tmp_path) not in str(recorded)
+    with pytest.raises(UserError, match=r"YuNet's model file of SHA-256 7692c3.*--face_model"):
+        PrepareSettings.from_dict(recorded)
+    model.rename(elsewhere)
+    found = PrepareSettings.from_dict(recorded, str(elsewhere))
+    assert found == dataclasses.replace(settings, face_model=str(elsewhere))
+    assert found.to_dict() == recorded
     model.write_bytes(b"another")
     with pytest.raises(UserError, match=r"yunet\.onnx is not the model file of the preparation"):
-        PrepareSettings.from_dict(recorded)
+        PrepareSettings.from_dict(recorded, str(model))
 
 
 def test_settings_survive_being_recorded():
