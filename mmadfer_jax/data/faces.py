@@ -77,15 +77,15 @@ class Box(NamedTuple):
     bottom: int
 
 
-def face_box(box: np.ndarray | None, height: int, width: int, margin: float = 0.0) -> Box:
+def face_box(box: np.ndarray, height: int, width: int, margin: float = 0.0) -> Box:
     """The part of a picture that is taken for a face, by the rule of the reference.
 
     The shorter side is grown about its middle to the longer one, a pixel short where that is odd,
     and what lies outside of the picture is cut off: near its edge the part is no square.
 
     Args:
-        box: left, top, right, bottom of a face, or of several. Without any, it is the centre crop
-            of half the shorter side.
+        box: left, top, right, bottom of a face, or of several. NaN where there is none: it is the
+            centre crop of half the shorter side.
         height: Of the picture.
         width: Of the picture.
         margin: Share of the square's side added on each side.
@@ -93,7 +93,7 @@ def face_box(box: np.ndarray | None, height: int, width: int, margin: float = 0.
     Returns:
         A box of at least one pixel inside the picture.
     """
-    if box is None:
+    if np.isnan(box).any():
         half = min(height // 2, width // 2) // 2
         left, right = width // 2 - half, width // 2 + half
         top, bottom = height // 2 - half, height // 2 + half

@@ -12,6 +12,7 @@ from mmadfer_jax.data import faces
 from mmadfer_jax.errors import UserError
 
 PHOTO = Path(__file__).parent / "astronaut.jpg"
+NOWHERE = np.full(4, np.nan, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +44,14 @@ def test_the_part_taken_lies_in_the_picture():
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (483, 641)])
 def test_without_a_face_it_is_the_centre_crop_of_half_the_shorter_side(height, width):
-    left, top, right, bottom = faces.face_box(None, height, width)
+    left, top, right, bottom = faces.face_box(NOWHERE, height, width)
     assert right - left == bottom - top == 240
     assert (left + right, top + bottom) == (width // 2 * 2, height // 2 * 2)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (2, 3)])
 def test_the_smallest_pictures_have_a_box(height, width):
-    box = faces.face_box(None, height, width)
+    box = faces.face_box(NOWHERE, height, width)
     picture = np.full((height, width, 3), 7, np.uint8)
     assert (faces.crop(picture, box, 16) == 7).all()
 
