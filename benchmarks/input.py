@@ -29,9 +29,11 @@ from PIL import Image
 from data_prep.synthetic.render import render_frames
 from data_prep.synthetic.sample import sample_clip
 from data_prep.synthetic.voice import SAMPLE_RATE, synthesise
-from mmadfer_jax.data import audio, pipeline
-from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg, train_indices
-from mmadfer_jax.data.records import DatasetInfo, Record, RecordSource, ShardWriter
+from mmadfer_jax.clips import audio
+from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg, train_indices
+from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.records import Record, RecordSource, ShardWriter
+from mmadfer_jax.training import input as pipeline
 
 SIDE, FRAMES, LENGTH, BATCH = 224, 16, 512, 8
 FILE_SIDE, FILE_RATE = 256, 44100  # pixels and Hz of the files that the baseline reads

@@ -36,9 +36,9 @@ from machine import stamp, take_one_core
 from data_prep.synthetic.render import render_frames
 from data_prep.synthetic.sample import sample_clip
 from data_prep.synthetic.voice import SAMPLE_RATE, synthesise
-from mmadfer_jax.data import audio, faces, media, mtcnn, tracks
-from mmadfer_jax.data.clip import PrepareSettings, make_detector, prepare_clip
-from mmadfer_jax.data.frames import encode_jpeg
+from mmadfer_jax.clips import audio, faces, media, mtcnn, tracks
+from mmadfer_jax.clips.clip import PrepareSettings, make_detector, prepare_clip
+from mmadfer_jax.clips.frames import encode_jpeg
 
 WIDTH, HEIGHT, FACE = 640, 360, 256
 WAYS: dict[str, dict[str, Any]] = {

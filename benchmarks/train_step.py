@@ -20,9 +20,9 @@ import jax
 import numpy as np
 
 from configs import dfew
-from mmadfer_jax.data.augment import Augmentation, augment
 from mmadfer_jax.models.mma_dfer import ModelConfig
 from mmadfer_jax.models.params import init_params
+from mmadfer_jax.training.augment import Augmentation, augment
 from mmadfer_jax.training.optimizer import adamw, assign, count, epoch_cosine, split
 from mmadfer_jax.training.state import make_train_step, new_state
 

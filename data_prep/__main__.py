@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mmadfer_jax.data.storage import place
 from mmadfer_jax.errors import UserError, exit_on_user_error
+from mmadfer_jax.files import as_path
 
 _DATASETS = (  # one module of data_prep.datasets each
     "dfew",
@@ -68,7 +68,7 @@ def _rate(text: str) -> int | str:
 
 def _place(text: str) -> Path:
     try:
-        return place(text)
+        return as_path(text)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -164,8 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = importlib.import_module(f"data_prep.datasets.{flags.dataset}")
     _refuse_foreign(flags, dataset.FLAGS)
     # After the flags, which may be wrong.
-    from data_prep import check, finding, listing, plan, report, run
-    from mmadfer_jax.data.clip import PrepareSettings, make_detector
+    from data_prep import check, listing, plan, run
+    from data_prep.report import finding, terminal, write
+    from mmadfer_jax.clips.clip import PrepareSettings, make_detector
 
     settings = PrepareSettings(
         image_size=flags.image_size,
@@ -189,14 +190,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         print(f"not there: {len(missing)} of them, {listing.some(missing)}")
     if flags.check:
-        with report.progress(len(found.clips), "looking") as advance:
+        with terminal.progress(len(found.clips), "looking") as advance:
             entries = check.inspect_all(found, workers, advance)
         chosen = check.choose_to_draw(entries)
-        with report.progress(len(chosen), "drawing") as advance:
+        with terminal.progress(len(chosen), "drawing") as advance:
             pictures = check.draw(found, chosen, settings, workers, advance)
         stage = finding.CHECKED
     else:
-        with report.progress(len(found.clips), "preparing") as advance:
+        with terminal.progress(len(found.clips), "preparing") as advance:
             entries = run.prepare_dataset(
                 found,
                 flags.out,
@@ -207,9 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 redo=flags.redo,
                 beam_options=(flags.beam_options or []) if flags.runner == "beam" else None,
             )
-        pictures, stage = check.sheets_of_prepared(flags.out, entries), finding.PREPARED
-    report.show(check.write(flags.out, found, entries, settings, stage, pictures), entries)
-    print(f"{stage}, see {flags.out / check.PAGE_FILE}")
+        pictures, stage = write.sheets_of_prepared(flags.out, entries), finding.PREPARED
+    report = write.write_report(flags.out, found, entries, settings, stage, pictures)
+    terminal.show(report, entries)
+    print(f"{stage}, see {flags.out / write.PAGE_FILE}")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from upath import UPath
 
-from data_prep import run, worker
+from data_prep import worker
 from data_prep.listing import some
 from data_prep.plan import Shard, is_complete
-from mmadfer_jax.data import storage
-from mmadfer_jax.data.clip import PrepareSettings
+from data_prep.shard import write_shard
+from mmadfer_jax import files
+from mmadfer_jax.clips.clip import PrepareSettings
 from mmadfer_jax.errors import UserError
 
 # What Beam's DirectRunner runs in the end; first it would download and start another program.
@@ -34,7 +35,7 @@ class _WriteShard(beam.DoFn):
         # Runners repeat a bundle as a whole when one of its shards failed.
         if not is_complete(self._out, self._name, shard):
             worker.load(self._settings)
-            run.write_shard(self._out, self._name, shard, map(worker.prepare, shard.clips))
+            write_shard(self._out, self._name, shard, map(worker.prepare, shard.clips))
         yield len(shard.clips)
 
 
@@ -90,7 +91,7 @@ def write_shards(
             f"the Beam pipeline failed: {_reason(error)}; finished shards are kept, the same "
             "command goes on from there"
         ) from error
-    if storage.is_remote(out):
+    if files.is_remote(out):
         out.fs.invalidate_cache()  # it may remember from before that the shards are not there
     if lost := [shard for shard in todo if not is_complete(out, name, shard)]:
         names = some(f"{shard.split} {shard.number}" for shard in lost)

@@ -1,20 +1,15 @@
-"""Looks at a dataset before it is prepared, and gathers what the report shows afterwards."""
+"""Looks at a dataset before it is prepared: all of its files, and a few clips as prepared."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-from data_prep import findings, page, run, sheets, sources
+from data_prep import run, sources
 from data_prep.listing import Listing
-from data_prep.plan import REPORT_FILES
-from data_prep.sheets import Sheet
-from mmadfer_jax.data.clip import PrepareSettings
-from mmadfer_jax.data.records import RecordSource, write_atomic
-
-REPORT_FILE, PAGE_FILE = REPORT_FILES
+from data_prep.report import sheets
+from data_prep.report.sheets import Sheet
+from mmadfer_jax.clips.clip import PrepareSettings
 
 
 def inspect_all(
@@ -71,31 +66,3 @@ def draw(
             entry["num_frames"], entry["sample_rate"] = len(outcome.frames), outcome.sample_rate
     again = sheets.choose((e for e in chosen if e["id"] in drawn), together=len(drawn))
     return [sheets.draw(entry, why, *drawn[entry["id"]]) for entry, why in again]
-
-
-def sheets_of_prepared(out: Path, manifest: Iterable[dict[str, Any]]) -> list[Sheet]:
-    """Sheets of the most doubtful and of some random clips of a prepared dataset."""
-    chosen = sheets.choose(manifest)
-    records = RecordSource(out, sorted({entry["split"] for entry, _ in chosen}))
-    places = {name: place for place, name in enumerate(records.ids)}
-    made = []
-    for entry, why in chosen:
-        record = records[places[entry["id"]]]
-        made.append(sheets.draw(entry, why, record.frames, record.spectrogram))
-    return made
-
-
-def write(
-    out: Path,
-    listing: Listing,
-    entries: list[dict[str, Any]],
-    settings: PrepareSettings,
-    stage: str,
-    pictures: list[Sheet],
-) -> dict[str, Any]:
-    """Writes `report.json` and `report.html` into a folder; returns what the first has."""
-    report = findings.assess(listing, entries, settings, stage)
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    write_atomic(out / PAGE_FILE, page.render(report, pictures))
-    return report

@@ -12,11 +12,10 @@ from upath import UPath
 
 from data_prep import listing as listings
 from data_prep.listing import Clip, Listing, some
-from mmadfer_jax.data import storage
-from mmadfer_jax.data.clip import PrepareSettings
+from mmadfer_jax import files
+from mmadfer_jax.clips.clip import PrepareSettings
 from mmadfer_jax.data.dataset_info import INFO_FILE
-from mmadfer_jax.data.records import index_path, shard_name, write_atomic
-from mmadfer_jax.data.shards import INDEX_FOLDER, is_shard_name
+from mmadfer_jax.data.shards import INDEX_FOLDER, index_path, is_shard_name, shard_name
 from mmadfer_jax.errors import UserError
 
 PROGRESS_FOLDER = ".preparation"
@@ -69,8 +68,8 @@ def check_out(out: Path | UPath) -> None:
     if isinstance(out, Path) and out.exists() and not out.is_dir():
         raise UserError(f"--out={out}: not a folder")
     ours = (VIDEO_FOLDER, PROGRESS_FOLDER, *REPORT_FILES)
-    found = [name for name in storage.names(out) if name not in ours]
-    if found and storage.size(out / PROGRESS_FOLDER / PLAN_FILE) is None:
+    found = [name for name in files.names(out) if name not in ours]
+    if found and files.size(out / PROGRESS_FOLDER / PLAN_FILE) is None:
         raise UserError(
             f"--out={out} is not empty ({some(found)}) and holds no preparation that could go on; "
             "use an empty or a new folder"
@@ -104,9 +103,9 @@ def claim(
     }
     path = out / PROGRESS_FOLDER / PLAN_FILE
     check_out(out)
-    if storage.size(path) is not None and "all" not in redo:
+    if files.size(path) is not None and "all" not in redo:
         try:
-            found = json.loads(storage.read_text(path))
+            found = json.loads(files.read_text(path))
         except ValueError:
             found = {}
         differing = [key for key in wanted if found.get(key) != wanted[key]]
@@ -118,9 +117,8 @@ def claim(
             )
         _notice_new_files(listing.name, out, plan, redo)
     else:
-        if isinstance(path, Path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(wanted, indent=2) + "\n")
+        files.make_folder(path.parent)
+        files.write(path, json.dumps(wanted, indent=2) + "\n")
 
 
 def _differences(found: dict, wanted: dict, keys: Sequence[str]) -> str:
@@ -170,13 +168,13 @@ def forget(name: str, out: Path | UPath, plan: Sequence[Shard], redo: Sequence[s
     """
     if "all" in redo:
         check_out(out)
-        for file in storage.names(out):
-            if file in _WRITTEN or is_shard_name(file.removeprefix(".").removesuffix(".tmp")):
-                storage.remove(out / file)
+        for file in files.names(out):
+            if file in _WRITTEN or is_shard_name(file) or files.is_temporary(file):
+                files.remove(out / file)
         # The plan stays until the next one takes its place: it tells that the folder is ours.
-        for file in storage.names(out / PROGRESS_FOLDER):
-            if file != PLAN_FILE:
-                storage.remove(out / PROGRESS_FOLDER / file)
+        for file in files.names(out / PROGRESS_FOLDER):
+            if file not in (PLAN_FILE, files.LOCK):
+                files.remove(out / PROGRESS_FOLDER / file)
         return
     known = {shard.split for shard in plan} | {clip.id for shard in plan for clip in shard.clips}
     if unknown := set(redo) - known - _SKIPPED:
@@ -193,9 +191,9 @@ def forget(name: str, out: Path | UPath, plan: Sequence[Shard], redo: Sequence[s
                 and any(line["reason"] for line in read_manifest(out, name, shard))
             )
         ):
-            storage.remove(out / INFO_FILE)  # the dataset is not whole until the end of the run
+            files.remove(out / INFO_FILE)  # the dataset is not whole until the end of the run
             file = shard_name(name, shard.split, shard.number, shard.count)
-            storage.remove(index_path(out, file))
+            files.remove(index_path(out, file))
 
 
 def check_space(clips: Iterable[Clip], out: Path | UPath) -> None:
@@ -207,7 +205,7 @@ def check_space(clips: Iterable[Clip], out: Path | UPath) -> None:
     if not isinstance(out, Path):
         return
     paths = [clip.path for clip in clips if not clip.missing and not clip.is_frames]
-    videos = sum(storage.size(path) or 0 for path in paths if isinstance(path, Path))
+    videos = sum(files.size(path) or 0 for path in paths if isinstance(path, Path))
     free = shutil.disk_usage(out).free
     if free < videos / 10:
         raise UserError(
@@ -224,7 +222,7 @@ def shard_manifest(out: Path | UPath, name: str, shard: Shard) -> Path | UPath:
 
 def read_manifest(out: Path | UPath, name: str, shard: Shard) -> list[dict[str, Any]]:
     """The manifest's lines of a finished shard."""
-    text = storage.read_text(shard_manifest(out, name, shard))
+    text = files.read_text(shard_manifest(out, name, shard))
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -232,4 +230,4 @@ def is_complete(out: Path | UPath, name: str, shard: Shard) -> bool:
     """Whether an earlier run has finished the shard."""
     file = shard_name(name, shard.split, shard.number, shard.count)
     parts = index_path(out, file), out / file, shard_manifest(out, name, shard)
-    return all(storage.size(part) is not None for part in parts)
+    return all(files.size(part) is not None for part in parts)

@@ -17,24 +17,21 @@ from upath import UPath
 from data_prep import worker
 from data_prep.listing import Clip, Listing, some
 from data_prep.plan import (
+    PROGRESS_FOLDER,
     Shard,
+    check_out,
     check_space,
     claim,
     forget,
     is_complete,
     plan_shards,
     read_manifest,
-    shard_manifest,
 )
-from mmadfer_jax.data import storage
-from mmadfer_jax.data.clip import PrepareSettings
-from mmadfer_jax.data.records import (
-    DatasetInfo,
-    Record,
-    ShardWriter,
-    write_atomic,
-    write_tfds_metadata,
-)
+from data_prep.shard import write_shard
+from mmadfer_jax import files
+from mmadfer_jax.clips.clip import PrepareSettings
+from mmadfer_jax.data.dataset_info import DatasetInfo, write_tfds_metadata
+from mmadfer_jax.data.shards import INDEX_FOLDER
 from mmadfer_jax.errors import UserError
 
 MANIFEST_FILE = "manifest.jsonl"
@@ -70,11 +67,47 @@ def prepare_dataset(
         UserError: `out` belongs to something else, the disk is full, a worker died, or a split is
             left without a usable clip. What is finished by then stays; the same call goes on.
     """
-    out = storage.place(out)
+    out = files.as_path(out)
     # Beam and its options are too, before anything is deleted.
     beam_runner = None if beam_options is None else _import_beam_runner()
     pipeline_options = beam_runner and beam_runner.parse_options(beam_options)
-    plan = plan_shards(listing, shards)
+    check_out(out)
+    with files.lock(out / PROGRESS_FOLDER):
+        for folder in (out, out / INDEX_FOLDER):
+            files.sweep(folder)
+        plan = plan_shards(listing, shards)
+        todo = _to_do(listing, out, settings, plan, redo)
+        advance(sum(len(shard.clips) for shard in plan) - sum(len(shard.clips) for shard in todo))
+        try:
+            if todo and beam_runner:
+                beam_runner.write_shards(todo, out, listing.name, settings, pipeline_options)
+                advance(sum(len(shard.clips) for shard in todo))
+            elif todo:
+                clips = [clip for shard in todo for clip in shard.clips]
+                ready = outcomes(clips, settings, min(workers, len(clips)))
+                with contextlib.closing(ready):
+                    for shard in todo:
+                        write_shard(out, listing.name, shard, ready, advance)
+            manifest = [line for shard in plan for line in read_manifest(out, listing.name, shard)]
+            _finish(out, listing, settings, manifest)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(
+                    f"the disk of {out} is full ({error.strerror}); make room, then the same "
+                    "command goes on with the shard it was at"
+                ) from error
+            raise
+    return manifest
+
+
+def _to_do(
+    listing: Listing,
+    out: Path | UPath,
+    settings: PrepareSettings,
+    plan: Sequence[Shard],
+    redo: Sequence[str],
+) -> list[Shard]:
+    """Claims the folder, forgets what is to be prepared again, and says what is left to do."""
     if "all" in redo:
         forget(listing.name, out, plan, redo)
     claim(listing, out, settings, plan, redo)
@@ -82,26 +115,7 @@ def prepare_dataset(
         forget(listing.name, out, plan, redo)
     todo = [shard for shard in plan if not is_complete(out, listing.name, shard)]
     check_space([clip for shard in todo for clip in shard.clips], out)
-    advance(sum(len(shard.clips) for shard in plan) - sum(len(shard.clips) for shard in todo))
-    try:
-        if todo and beam_runner:
-            beam_runner.write_shards(todo, out, listing.name, settings, pipeline_options)
-            advance(sum(len(shard.clips) for shard in todo))
-        elif todo:
-            clips = [clip for shard in todo for clip in shard.clips]
-            with contextlib.closing(outcomes(clips, settings, min(workers, len(clips)))) as ready:
-                for shard in todo:
-                    write_shard(out, listing.name, shard, ready, advance)
-        manifest = [line for shard in plan for line in read_manifest(out, listing.name, shard)]
-        _finish(out, listing, settings, manifest)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"the disk of {out} is full ({error.strerror}); make room, then the same command "
-                "goes on with the shard it was at"
-            ) from error
-        raise
-    return manifest
+    return todo
 
 
 def outcomes(
@@ -156,59 +170,6 @@ def _import_beam_runner() -> ModuleType:
     return beam_runner
 
 
-def write_shard(
-    out: Path | UPath,
-    name: str,
-    shard: Shard,
-    ready: Iterator[worker.Outcome],
-    advance: Callable[[int], None] = lambda clips: None,
-) -> None:
-    """Writes a shard, its index and its lines of the manifest, of outcomes in the shard's order."""
-    lines = []
-    with ShardWriter(out, shard.split, shard.number, shard.count, name) as writer:
-        for clip in shard.clips:
-            outcome = next(ready)
-            if outcome.reason is None:
-                writer.write(_record(outcome))
-            lines.append(json.dumps(_entry(clip, outcome, writer.path.name), ensure_ascii=False))
-            advance(1)
-        # Before the writer closes: a shard counts as complete once its index is there, and then
-        # its lines must be there too.
-        write_atomic(shard_manifest(out, name, shard), "".join(f"{line}\n" for line in lines))
-
-
-def _record(outcome: worker.Outcome) -> Record:
-    return Record(
-        id=outcome.clip.id,
-        label=outcome.clip.label,
-        frames=outcome.frames,
-        spectrogram=outcome.spectrogram,
-        sample_rate=outcome.sample_rate,
-        num_frames=len(outcome.frames),
-        source=outcome.clip.source,
-    )
-
-
-def _entry(clip: Clip, outcome: worker.Outcome, shard: str) -> dict[str, Any]:
-    written = outcome.reason is None
-    return {
-        "id": clip.id,
-        "source": clip.source,
-        "split": clip.split,
-        "label": clip.label,
-        "status": "written" if written else "skipped",
-        "reason": outcome.reason,
-        **({"missing": True} if clip.missing else {}),
-        "problems": list(outcome.problems),
-        "num_frames": len(outcome.frames),
-        "declared_frames": outcome.declared_frames,
-        "sample_rate": outcome.sample_rate,
-        "face_share": outcome.face_share,
-        "sha256": outcome.sha256,
-        "shard": shard if written else None,
-    }
-
-
 def _finish(
     out: Path | UPath,
     listing: Listing,
@@ -216,7 +177,7 @@ def _finish(
     manifest: list[dict[str, Any]],
 ) -> None:
     text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in manifest)
-    write_atomic(out / MANIFEST_FILE, text)
+    files.write(out / MANIFEST_FILE, text)
     written = collections.Counter(e["split"] for e in manifest if e["status"] == "written")
     for split in listing.splits:
         if not written[split]:

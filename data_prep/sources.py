@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.listing import Clip
-from mmadfer_jax.data import frame_folder, media, storage
-from mmadfer_jax.data.clip import FEW_FRAMES, NO_SOUND
+from mmadfer_jax import files
+from mmadfer_jax.clips import frame_folder, media
+from mmadfer_jax.clips.clip import FEW_FRAMES, NO_SOUND
 from mmadfer_jax.errors import UserError
 
 FRAME_COUNTS = "header or list declares another number of frames than there are"
@@ -66,8 +67,8 @@ def _refuse_pointer(path: Path) -> None:
 def _digest(paths: list[Path], salt: str = "") -> str:
     digest = hashlib.sha256(salt.encode())
     for path in paths:
-        if storage.is_remote(path):  # a frame; videos are on the disk by now
-            digest.update(storage.read_bytes(path))
+        if files.is_remote(path):  # a frame; videos are on the disk by now
+            digest.update(files.read_bytes(path))
             continue
         with path.open("rb") as file:
             for block in iter(functools.partial(file.read, _BLOCK), b""):
@@ -107,15 +108,15 @@ def _inspect_files(clip: Clip) -> dict[str, Any]:
     if clip.is_frames:
         paths = frame_folder.list_frames(clip.path)
         facts, frames = look(clip, clip.path), len(paths)
-        first = frame_folder.decode(paths[0], storage.read_bytes(paths[0]))
+        first = frame_folder.decode(paths[0], files.read_bytes(paths[0]))
         square = not frame_folder.is_far_from_square(first.shape)
     else:
-        with storage.local_copy(clip.path) as path:
+        with files.local_copy(clip.path) as path:
             facts, frames = look(clip, path), media.read_header(path, count=True).frames
             if clip.audio_path is None:
                 rate = media.read_sound_rate(path)
     if clip.audio_path is not None:
-        with storage.local_copy(clip.audio_path) as path:
+        with files.local_copy(clip.audio_path) as path:
             rate = media.read_sound_rate(path)
     problems = facts.problems(frames)
     if not square:

@@ -15,9 +15,10 @@ import threadpoolctl
 
 from data_prep import sources
 from data_prep.listing import Clip
-from mmadfer_jax.data import frames, storage
-from mmadfer_jax.data.clip import PreparedClip, PrepareSettings, make_detector, prepare_clip
-from mmadfer_jax.data.frame_folder import prepare_frame_folder
+from mmadfer_jax import files
+from mmadfer_jax.clips import frames
+from mmadfer_jax.clips.clip import PreparedClip, PrepareSettings, make_detector, prepare_clip
+from mmadfer_jax.clips.frame_folder import prepare_frame_folder
 from mmadfer_jax.errors import UserError
 
 
@@ -109,11 +110,11 @@ def prepare(clip: Clip) -> Outcome:
 def _make(clip: Clip, settings: PrepareSettings) -> tuple[PreparedClip, sources.Facts]:
     pack = functools.partial(frames.encode_jpeg, quality=settings.jpeg_quality)
     with contextlib.ExitStack() as copies:
-        sound = clip.audio_path and copies.enter_context(storage.local_copy(clip.audio_path))
+        sound = clip.audio_path and copies.enter_context(files.local_copy(clip.audio_path))
         if clip.is_frames:
             facts = sources.look(clip, clip.path)
             return prepare_frame_folder(clip.path, settings, sound), facts
-        video = copies.enter_context(storage.local_copy(clip.path))
+        video = copies.enter_context(files.local_copy(clip.path))
         try:
             facts = sources.look(clip, video)
             return prepare_clip(video, settings, sound, _state.detector, pack), facts

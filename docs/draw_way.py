@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import mmadfer_jax
-from mmadfer_jax.data.clip import prepare_clip
-from mmadfer_jax.data.media import read_video
+from mmadfer_jax.clips.clip import prepare_clip
+from mmadfer_jax.clips.media import read_video
 
 CLIP, RUN = Path("demo/new_clip.mp4"), Path("demo/run")
 OUT = Path("docs/images/way.png")

@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmadfer_jax.data.audio import model_input
-from mmadfer_jax.data.augment import resize
-from mmadfer_jax.data.clip import PrepareSettings, make_detector, prepare_clip
-from mmadfer_jax.data.faces import Detector
-from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg, in_order, test_indices
+from mmadfer_jax.clips.audio import model_input
+from mmadfer_jax.clips.clip import PrepareSettings, make_detector, prepare_clip
+from mmadfer_jax.clips.faces import Detector
+from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg, in_order, test_indices
 from mmadfer_jax.errors import UserError, exit_on_user_error
 from mmadfer_jax.models.mma_dfer import ModelConfig
 from mmadfer_jax.models.params import Params, apply_fn
+from mmadfer_jax.models.pixels import resize
 from mmadfer_jax.training.checkpoints import Checkpoints
 from mmadfer_jax.training.provenance import Provenance
 from mmadfer_jax.training.setup import ModelSetup
@@ -91,7 +91,7 @@ class Predictor:
         Args:
           frames: [B, T, H, W, 3] RGB, uint8 or float in [0, 1]; resized to the model's side, as
             in evaluation, where it has another.
-          spectrogram: [B, 512, 128], normalised log-mel (`mmadfer_jax.data.audio.model_input`).
+          spectrogram: [B, 512, 128], normalised log-mel (`mmadfer_jax.clips.audio.model_input`).
 
         Returns:
           float32 [B, K].

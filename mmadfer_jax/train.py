@@ -10,14 +10,14 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from mmadfer_jax.data.pipeline import batches_per_epoch, to_global, train_batches
-from mmadfer_jax.data.tfrecord import write_atomic
+from mmadfer_jax import files
 from mmadfer_jax.evaluate import read_provenance, report
 from mmadfer_jax.evaluation.metrics import uar, war
 from mmadfer_jax.models.params import Params
 from mmadfer_jax.training import sharding
 from mmadfer_jax.training.checkpoints import Checkpoints
 from mmadfer_jax.training.experiment import Experiment
+from mmadfer_jax.training.input import batches_per_epoch, to_global, train_batches
 from mmadfer_jax.training.log import TrainingLog, freeze_table
 from mmadfer_jax.training.optimizer import FROZEN, TRAINED, adamw, epoch_cosine
 from mmadfer_jax.training.provenance import Provenance
@@ -183,9 +183,9 @@ class _Run:
             highlight=False,
         )
         settings = json.dumps(self.provenance.to_dict(), indent=2) + "\n"
-        write_atomic(self.workdir / "config.json", settings)
+        files.write(self.workdir / "config.json", settings)
         overview = parameter_overview.get_parameter_overview(setup.shapes, include_stats=False)
-        write_atomic(self.workdir / "parameters.txt", overview + "\n")
+        files.write(self.workdir / "parameters.txt", overview + "\n")
 
     def close(self):
         """Ends display and checkpoints, whatever happened."""

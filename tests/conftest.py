@@ -7,9 +7,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import default
-from mmadfer_jax.data.clip import PrepareSettings
-from mmadfer_jax.data.frames import encode_jpeg
-from mmadfer_jax.data.records import DatasetInfo, Record, ShardWriter
+from mmadfer_jax.clips.clip import PrepareSettings
+from mmadfer_jax.clips.frames import encode_jpeg
+from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.records import Record, ShardWriter
 from mmadfer_jax.models.mma_dfer import ModelConfig
 
 SMALL = ModelConfig(

@@ -14,8 +14,8 @@ from data_prep import worker
 from data_prep.datasets import mafw
 from data_prep.listing import Listing
 from data_prep.synthetic import render_clip
-from mmadfer_jax.data import faces, media
-from mmadfer_jax.data.frames import encode_jpeg
+from mmadfer_jax.clips import faces, media
+from mmadfer_jax.clips.frames import encode_jpeg
 
 SIDE, FRAMES = 64, 18  # of a clip
 

@@ -12,12 +12,12 @@ from video_files import corners, tone, write_video
 import mmadfer_jax
 from data_prep.__main__ import main as prepare
 from mmadfer_jax import predict
-from mmadfer_jax.data.clip import PrepareSettings
-from mmadfer_jax.data.pipeline import eval_batches
+from mmadfer_jax.clips.clip import PrepareSettings
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.export import export
 from mmadfer_jax.predict import Predictor, to_json
 from mmadfer_jax.train import train
+from mmadfer_jax.training.input import eval_batches
 from mmadfer_jax.weights import load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.datasets.lists import read_lines
 from data_prep.datasets.media_tree import Item, Place, check_source, locate
 from data_prep.listing import Known, Listing, some
-from mmadfer_jax.data import storage
+from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
 FLAGS = ("source", "labels")
@@ -41,7 +41,7 @@ def from_flags(flags: argparse.Namespace) -> Listing:
 def _find(root: Path, split: str) -> Path:
     paths = [root / pattern.format(split=split) for pattern in LISTS]
     for path in paths:
-        if storage.is_file(path):
+        if files.is_file(path):
             return path
     raise UserError(f"no {split} list; looked for {some(paths)}; name its folder with --labels")
 

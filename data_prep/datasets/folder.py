@@ -17,8 +17,8 @@ from data_prep.datasets.media_tree import (
     list_folder,
 )
 from data_prep.listing import Clip, Listing, assign_folds, some
-from mmadfer_jax.data import storage
-from mmadfer_jax.data.frame_folder import is_picture
+from mmadfer_jax import files
+from mmadfer_jax.clips.frame_folder import is_picture
 from mmadfer_jax.errors import UserError
 
 FLAGS = ("source", "labels", "classes", "folds")
@@ -165,7 +165,7 @@ def list_clips(
                 missing=missing and f"{missing}: no such file in {source}",
                 is_frames=video is not None
                 and not _video_suffix(row.path)
-                and storage.is_folder(video),
+                and files.is_folder(video),
             )
         )
     return Listing(name, tuple(classes), clips)
@@ -186,7 +186,7 @@ class _Row:
 def _read_rows(labels: Path) -> list[_Row]:
     try:
         # Spreadsheets put a byte order mark in front.
-        with io.StringIO(storage.read_bytes(labels).decode("utf-8-sig"), newline="") as file:
+        with io.StringIO(files.read_bytes(labels).decode("utf-8-sig"), newline="") as file:
             reader = csv.reader(file)
             header = [column.strip().lower() for column in next(reader, [])]
             unknown = [column for column in header if column not in COLUMNS]
@@ -284,7 +284,7 @@ class _Finder:
     def find(self, name: str) -> Path | None:
         """The file, or None; a bare name must fit one video only."""
         path = self._source / name
-        if storage.is_file(path) or any(map(is_picture, storage.names(path))):
+        if files.is_file(path) or any(map(is_picture, files.names(path))):
             return path
         if path.parent not in self._folders:
             self._folders[path.parent] = self._list(path.parent)
@@ -298,10 +298,10 @@ class _Finder:
 
     @staticmethod
     def _list(folder: Path) -> dict[str, list[Path]]:
-        files: dict[str, list[Path]] = {}
-        for path in (folder / name for name in storage.names(folder)):
+        found: dict[str, list[Path]] = {}
+        for path in (folder / name for name in files.names(folder)):
             # macOS stores names decomposed, and lists written elsewhere are composed.
-            files.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
+            found.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
             if _video_suffix(path.name):
-                files.setdefault(unicodedata.normalize("NFC", path.stem), []).append(path)
-        return files
+                found.setdefault(unicodedata.normalize("NFC", path.stem), []).append(path)
+        return found

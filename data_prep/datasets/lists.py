@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from data_prep.datasets.media_tree import Item
 from data_prep.listing import some
-from mmadfer_jax.data import storage
+from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
 FOLDS = 5
@@ -43,7 +43,7 @@ def find_lists(root: Path, patterns: Sequence[str]) -> dict[tuple[str, int], Pat
             for part in ("test", "train")
             for fold in folds
         }
-        there = {key: path for key, path in paths.items() if storage.is_file(path)}
+        there = {key: path for key, path in paths.items() if files.is_file(path)}
         absent = [str(paths["test", fold]) for fold in folds if ("test", fold) not in there]
         if 0 < len(absent) < FOLDS:
             raise UserError(f"test lists are missing: {some(absent, FOLDS)}; add them")
@@ -62,7 +62,7 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: It is neither.
     """
-    data = storage.read_bytes(path)
+    data = files.read_bytes(path)
     for encoding in ("utf-8-sig", "gb18030"):
         try:
             return data.decode(encoding)

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from data_prep.listing import Clip, some
-from mmadfer_jax.data import storage
-from mmadfer_jax.data.frame_folder import by_number, is_picture
+from mmadfer_jax import files
+from mmadfer_jax.clips.frame_folder import by_number, is_picture
 from mmadfer_jax.errors import UserError
 
 # The usual ones; any file may be named with its extension.
@@ -165,7 +165,7 @@ def list_folder(folder: Path) -> list[tuple[str, bool]]:
         if isinstance(folder, Path):
             with os.scandir(folder) as entries:
                 return sorted((entry.name, entry.is_dir()) for entry in entries)
-        found = storage.attempt(folder, folder.fs.ls, folder.path, detail=True)
+        found = files.attempt(folder, folder.fs.ls, folder.path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError as error:
@@ -227,7 +227,7 @@ def check_source(source: Path | None) -> None:
     """Refuses a source folder that is not named or not there."""
     if source is None:
         raise UserError("--source is needed: the folder of the clips")
-    if not storage.is_folder(source):
+    if not files.is_folder(source):
         raise UserError(f"--source={source}: no such folder")
 
 

@@ -9,7 +9,7 @@ import argparse
 from data_prep.datasets.lists import read_table
 from data_prep.datasets.media_tree import Item, Place, check_source, locate
 from data_prep.listing import Known, Listing, assign_folds, some
-from mmadfer_jax.data import storage
+from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
 FLAGS = ("source", "labels")
@@ -27,7 +27,7 @@ def from_flags(flags: argparse.Namespace) -> Listing:
     """
     check_source(flags.source)
     table = flags.labels or flags.source / "train-label.csv"
-    if not storage.is_file(table):
+    if not files.is_file(table):
         raise UserError(f"{table}: no such file; name it with --labels=.../train-label.csv")
     labels = {}
     for name, label in read_table(table, ("name", "discrete")):

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from data_prep import report
 from data_prep.datasets import folder
 from data_prep.listing import Listing
 from data_prep.plan import VIDEO_FOLDER
+from data_prep.report import terminal
 from data_prep.synthetic import CLASSES, render_dataset
 
 FLAGS = ("source", "clips", "seed")
@@ -23,12 +23,12 @@ def from_flags(flags: argparse.Namespace) -> Listing:
     """
     source = flags.source or Path(flags.out, VIDEO_FOLDER)
     clips = flags.clips or DEFAULT_CLIPS
-    with report.progress(clips, "rendering") as advance:
+    with terminal.progress(clips, "rendering") as advance:
         labels = render_dataset(
             source,
             clips=clips,
             seed=flags.seed or 0,
             workers=flags.workers,
-            progress=report.steps(advance),
+            progress=terminal.steps(advance),
         )
     return folder.list_clips(source, labels, CLASSES, name="synthetic")

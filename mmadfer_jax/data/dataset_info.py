@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from upath import UPath
 
-from mmadfer_jax.data import storage
-from mmadfer_jax.data.audio import MEL_BINS
+from mmadfer_jax import files
+from mmadfer_jax.clips.audio import MEL_BINS
 from mmadfer_jax.data.shards import load_split
-from mmadfer_jax.data.tfrecord import write_atomic
 from mmadfer_jax.errors import UserError
 
 FORMAT_VERSION = 1
@@ -41,7 +40,7 @@ class DatasetInfo:
     def save(self, directory: str | os.PathLike | UPath) -> None:
         """Writes `directory/dataset.json`, whole or not at all."""
         fields = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
-        write_atomic(storage.place(directory) / INFO_FILE, json.dumps(fields, indent=2) + "\n")
+        files.write(files.as_path(directory) / INFO_FILE, json.dumps(fields, indent=2) + "\n")
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> "DatasetInfo":
@@ -50,9 +49,9 @@ class DatasetInfo:
         Raises:
             UserError: It is missing, broken or of another format version.
         """
-        path = storage.place(directory) / INFO_FILE
+        path = files.as_path(directory) / INFO_FILE
         try:
-            fields = json.loads(storage.read_text(path))
+            fields = json.loads(files.read_text(path))
             version = fields.pop("format_version")
             if version != FORMAT_VERSION:
                 raise UserError(
@@ -93,7 +92,7 @@ def write_tfds_metadata(directory: str | os.PathLike | UPath, info: DatasetInfo)
             "source": tfds.features.Text(),
         }
     )
-    directory = storage.place(directory)
+    directory = files.as_path(directory)
     shards = {split: load_split(directory, split) for split in info.splits}
     split_infos = [
         tfds.core.SplitInfo(
@@ -118,4 +117,4 @@ def write_tfds_metadata(directory: str | os.PathLike | UPath, info: DatasetInfo)
         )
         for file in sorted(Path(folder).iterdir()):
             if file.name not in names:
-                write_atomic(directory / file.name, file.read_bytes())
+                files.write(directory / file.name, file.read_bytes())

@@ -17,33 +17,17 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 from upath import UPath
 
-from mmadfer_jax.data import storage, tfrecord
-from mmadfer_jax.data.audio import MEL_BINS
-from mmadfer_jax.data.dataset_info import DatasetInfo, write_tfds_metadata
+from mmadfer_jax import files
+from mmadfer_jax.clips.audio import MEL_BINS
+from mmadfer_jax.data import tfrecord
 from mmadfer_jax.data.shards import index_path, load_split, shard_name
-from mmadfer_jax.data.tfrecord import write_atomic
 from mmadfer_jax.errors import UserError
-
-__all__ = [
-    "MEL_BINS",
-    "DatasetInfo",
-    "Record",
-    "RecordSource",
-    "ShardWriter",
-    "decode_record",
-    "encode_record",
-    "index_path",
-    "shard_name",
-    "write_atomic",
-    "write_tfds_metadata",
-]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,14 +147,14 @@ class ShardWriter:
         dataset_name: str,
     ):
         name = shard_name(dataset_name, split, shard, num_shards)
-        self.path = storage.place(directory) / name
+        self.path = files.as_path(directory) / name
         self.index_path = index_path(directory, name)
         self._columns: dict[str, list] = {"offsets": [], "lengths": [], "ids": [], "labels": []}
 
     def __enter__(self) -> "ShardWriter":
-        if isinstance(self.index_path, Path):
-            self.index_path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = tfrecord.temporary(self.path).open("wb")
+        files.make_folder(self.index_path.parent)
+        self._writing = files.writing(self.path)
+        self._file = self._writing.__enter__()
         self._offset = 0
         return self
 
@@ -190,15 +174,11 @@ class ShardWriter:
         self._offset += len(data) + tfrecord.FRAME_BYTES
 
     def __exit__(self, kind, error, traceback) -> None:
-        try:
-            if kind is None:
-                # An older index must never meet the new shard.
-                storage.remove(self.index_path)
-                tfrecord.finish(self._file, self.path)
-        finally:
-            tfrecord.abandon(self._file, self.path)  # nothing to do where it was finished
         if kind is None:
-            write_atomic(self.index_path, json.dumps({"bytes": self._offset, **self._columns}))
+            files.remove(self.index_path)  # an older index must never meet the new shard
+        self._writing.__exit__(kind, error, traceback)
+        if kind is None:
+            files.write(self.index_path, json.dumps({"bytes": self._offset, **self._columns}))
 
 
 class RecordSource:
@@ -264,8 +244,8 @@ class RecordSource:
 
     def _read(self, shard: int, offset: int, length: int) -> bytes:
         """The one place that reads a shard; returns fewer bytes than asked where the file ends."""
-        if storage.is_remote(self._paths[shard]):
-            return storage.read_range(self._paths[shard], offset, length)
+        if files.is_remote(self._paths[shard]):
+            return files.read_range(self._paths[shard], offset, length)
         with self._lock:
             if shard not in self._files:
                 self._files[shard] = os.open(self._paths[shard], os.O_RDONLY)
@@ -280,6 +260,6 @@ class RecordSource:
         self._open()
 
 
-def _close(files: dict[int, int]) -> None:
-    for file in files.values():
+def _close(opened: dict[int, int]) -> None:
+    for file in opened.values():
         os.close(file)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from mmadfer_jax.data import storage
+from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
 INDEX_FOLDER = "index"
@@ -41,7 +41,7 @@ def is_shard_name(name: str) -> bool:
 
 def index_path(directory: str | os.PathLike | UPath, name: str) -> Path | UPath:
     """Where the index of the shard called `name` lies. The shard is complete once it exists."""
-    return storage.place(directory) / INDEX_FOLDER / f"{name}.json"
+    return files.as_path(directory) / INDEX_FOLDER / f"{name}.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Shard:
 def _find_shards(directory: Path | UPath) -> dict[str, list[re.Match]]:
     """The names of every complete shard, by split."""
     splits: dict[str, list[re.Match]] = {}
-    for name in storage.names(directory / INDEX_FOLDER):
+    for name in files.names(directory / INDEX_FOLDER):
         if match := _SHARD_NAME.fullmatch(name.removesuffix(".json")):
             splits.setdefault(match["split"], []).append(match)
     return splits
@@ -69,14 +69,14 @@ def _load_shard(directory: Path | UPath, name: str) -> Shard:
     path, index = directory / name, index_path(directory, name)
     again = "prepare the dataset again"
     try:
-        fields = json.loads(storage.read_text(index))
+        fields = json.loads(files.read_text(index))
         columns = [fields[key] for key in ("offsets", "lengths", "ids", "labels")]
         size = int(fields["bytes"])
         if len({len(column) for column in columns}) != 1:
             raise ValueError("columns of unequal length")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{index} is no index of a shard ({error}); {again}") from error
-    if (found := storage.size(path)) is None:
+    if (found := files.size(path)) is None:
         raise UserError(f"{path} is missing although its index is there; {again}")
     if found != size:
         raise UserError(f"{path} has {found} bytes, its index expects {size}; {again}")
@@ -89,7 +89,7 @@ def load_split(directory: str | os.PathLike | UPath, split: str) -> list[Shard]:
     Raises:
         UserError: The split is unknown or empty, or a shard is missing, short or has no good index.
     """
-    directory = storage.place(directory)
+    directory = files.as_path(directory)
     splits = _find_shards(directory)
     if split not in splits:
         known = ", ".join(sorted(splits)) or "none"
@@ -106,7 +106,7 @@ def load_split(directory: str | os.PathLike | UPath, split: str) -> list[Shard]:
             f"split {split!r} in {directory} lacks shards {absent} of {sets[0][1]}; "
             "run the preparation again, it takes up where it stopped"
         )
-    with ThreadPoolExecutor(_READERS if storage.is_remote(directory) else 1) as readers:
+    with ThreadPoolExecutor(_READERS if files.is_remote(directory) else 1) as readers:
         found = readers.map(lambda match: _load_shard(directory, match[0]), splits[split])
         shards = list(found)
     if not any(shard.ids for shard in shards):

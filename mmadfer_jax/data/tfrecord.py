@@ -1,15 +1,8 @@
-"""The TFRecord format, and files that are there whole or not at all."""
+"""The TFRecord format: frames around the bytes of a record, with checksums."""
 
-import errno
-import os
 import struct
-from pathlib import Path
-from typing import BinaryIO
 
 import google_crc32c
-from upath import UPath
-
-from mmadfer_jax.data import storage
 
 _HEADER = struct.Struct("<QI")  # length of the data, masked CRC32C of the length
 _FOOTER = struct.Struct("<I")  # masked CRC32C of the data
@@ -43,56 +36,3 @@ def unframe(raw: bytes, length: int) -> bytes:
     if _FOOTER.unpack_from(raw, len(raw) - _FOOTER.size)[0] != masked_crc(data):
         raise ValueError("its data does not match its checksum")
     return data
-
-
-def write_atomic(path: str | os.PathLike | UPath, data: bytes | str) -> None:
-    """Writes a file so that it is there whole or not at all.
-
-    Raises:
-        OSError: The disk refused, for instance because it is full; nothing is left behind.
-    """
-    path = storage.place(path)
-    file = temporary(path).open("wb")
-    try:
-        file.write(data.encode() if isinstance(data, str) else data)
-        finish(file, path)
-    except BaseException:
-        abandon(file, path)
-        raise
-
-
-def temporary(path: Path | UPath) -> Path:
-    """Where a file is written before it gets its name; on the disk for one behind a URL."""
-    if not isinstance(path, Path):
-        return storage.staging(path)
-    # One fixed name, so that a later run overwrites what a killed one left. The dot keeps it from
-    # matching the pattern by which TFDS finds shards.
-    return path.with_name(f".{path.name}.tmp")
-
-
-def finish(file: BinaryIO, path: Path | UPath) -> None:
-    """Gives a file that was opened at `temporary(path)` its name, once it is on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    if not isinstance(path, Path):
-        storage.upload(temporary(path), path)
-        temporary(path).unlink()
-        return
-    temporary(path).replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name itself must survive a power cut
-    finally:
-        os.close(folder)
-
-
-def abandon(file: BinaryIO, path: Path | UPath) -> None:
-    """Closes and deletes a file that was opened at `temporary(path)`."""
-    try:
-        file.close()
-    except OSError as error:  # closing flushes, and a full disk refuses a second time
-        if error.errno != errno.ENOSPC:
-            raise
-    finally:
-        temporary(path).unlink(missing_ok=True)

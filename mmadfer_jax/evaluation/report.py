@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmadfer_jax.data.tfrecord import write_atomic
+from mmadfer_jax import files
 from mmadfer_jax.evaluation.figures import confusion_matrix_figure, curves_figure
 from mmadfer_jax.evaluation.metrics import per_class_recall, uar, war
 
@@ -50,7 +50,7 @@ def write_report(
         "step": step,
         "settings": dict(settings),
     }
-    write_atomic(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    files.write(folder / "results.json", json.dumps(results, indent=2) + "\n")
     confusion_matrix_figure(matrix, classes, folder / "confusion_matrix.png")
     if history:
         curves_figure(history, folder / "curves.png")

@@ -13,15 +13,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmadfer_jax.data.audio import MISSING_SOUND
-from mmadfer_jax.data.augment import Augmentation, augment, resize
-from mmadfer_jax.data.frames import FRAME_ORDERS
-from mmadfer_jax.data.pipeline import eval_batches, fold_splits, to_global
-from mmadfer_jax.data.records import MEL_BINS, DatasetInfo, RecordSource
+from mmadfer_jax.clips.audio import MEL_BINS, MISSING_SOUND
+from mmadfer_jax.clips.frames import FRAME_ORDERS
+from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.evaluation.metrics import confusion_matrix
 from mmadfer_jax.models.params import Params
+from mmadfer_jax.models.pixels import resize
 from mmadfer_jax.training import sharding
+from mmadfer_jax.training.augment import Augmentation, augment
+from mmadfer_jax.training.input import eval_batches, fold_splits, to_global
 from mmadfer_jax.training.provenance import plain
 from mmadfer_jax.training.setup import ModelSetup
 from mmadfer_jax.training.state import make_eval_step

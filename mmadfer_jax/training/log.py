@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tensorboard.summary import Writer
 
-from mmadfer_jax.data.tfrecord import write_atomic
+from mmadfer_jax import files
 from mmadfer_jax.training.optimizer import FROZEN, count, split
 
 HISTORY = "metrics.jsonl"
@@ -124,7 +124,7 @@ class TrainingLog:
 
     def _write_history(self):
         lines = "".join(json.dumps(row) + "\n" for row in self.history)
-        write_atomic(self.workdir / HISTORY, lines)
+        files.write(self.workdir / HISTORY, lines)
 
     def close(self):
         """Ends the display and flushes the events."""

@@ -1,12 +1,10 @@
 """Opens a file of tensors: a PyTorch pickle, safetensors or npz, told apart by their content."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.files import whole
 from mmadfer_jax.weights.pickles import damaged, import_torch, read_pickle
 
 # The entry of our own files, and of what we export, that says what is in them (JSON).
@@ -115,7 +114,7 @@ def write_safetensors(
     """
     text = json.dumps({"format": OWN_VERSION, **own}, ensure_ascii=False)
     content = {name: np.ascontiguousarray(x, dtype=np.float32) for name, x in tensors.items()}
-    with complete_file(path) as unfinished:
+    with whole(path) as unfinished:
         safetensors.numpy.save_file(content, unfinished, {OWN_FORMAT: text})
 
 
@@ -126,26 +125,8 @@ def write_pickle(
     torch = import_torch()
     text = json.dumps({"format": OWN_VERSION, **own}, ensure_ascii=False)
     content = {name: torch.from_numpy(np.array(x, np.float32)) for name, x in tensors.items()}
-    with complete_file(path) as unfinished:
+    with whole(path) as unfinished:
         torch.save({"state_dict": content, OWN_FORMAT: text}, unfinished)
-
-
-@contextlib.contextmanager
-def complete_file(path: str | Path) -> Iterator[Path]:
-    """Gives a name to write to, which becomes `path` where nothing went wrong.
-
-    Raises:
-      UserError: where the directory is missing.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise UserError(f"no such directory: {path.parent}")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

@@ -8,7 +8,8 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from mmadfer_jax.data import records, tfrecord
+from mmadfer_jax import files
+from mmadfer_jax.data import dataset_info, records, tfrecord
 from mmadfer_jax.errors import UserError
 
 
@@ -51,8 +52,8 @@ def corrupt(path, position: int):
     path.write_bytes(data)
 
 
-def info_of(splits: dict[str, int]) -> records.DatasetInfo:
-    return records.DatasetInfo("toy", tuple("abcdefg"), splits, 224, {"sample_rate": "native"})
+def info_of(splits: dict[str, int]) -> dataset_info.DatasetInfo:
+    return dataset_info.DatasetInfo("toy", tuple("abcdefg"), splits, 224, {"sample_rate": "native"})
 
 
 @pytest.mark.parametrize("sound", [True, False])
@@ -223,9 +224,9 @@ def test_a_full_disk_goes_up_and_leaves_no_trace(tmp_path, monkeypatch, step):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if step == "fsync":
-        monkeypatch.setattr(tfrecord.os, "fsync", refuse)
+        monkeypatch.setattr(files.os, "fsync", refuse)
     else:
-        monkeypatch.setattr(tfrecord.Path, "replace", refuse)
+        monkeypatch.setattr(files.Path, "replace", refuse)
     with pytest.raises(OSError, match="No space left") as error:
         write_split(tmp_path, counts=(2,))
     assert error.value.errno == errno.ENOSPC
@@ -241,7 +242,7 @@ def test_a_rewritten_shard_never_meets_its_older_index(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(records, "write_atomic", killed)
+    monkeypatch.setattr(files, "write", killed)
     with pytest.raises(KeyboardInterrupt):
         write_split(tmp_path, counts=(1,))
     assert not index.exists()
@@ -264,20 +265,20 @@ def test_names_that_tfds_cannot_open_are_refused(tmp_path, dataset, split):
 def test_dataset_info_survives_saving(tmp_path):
     info = info_of({"part1": 3})
     info.save(tmp_path)
-    assert records.DatasetInfo.load(tmp_path) == info
+    assert dataset_info.DatasetInfo.load(tmp_path) == info
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json"]
 
 
 def test_missing_and_broken_dataset_info(tmp_path):
     with pytest.raises(UserError, match="no prepared dataset"):
-        records.DatasetInfo.load(tmp_path)
+        dataset_info.DatasetInfo.load(tmp_path)
     for text in ("{", "[]", '{"format_version": 1, "name": "x"}'):
         (tmp_path / "dataset.json").write_text(text)
         with pytest.raises(UserError, match="broken"):
-            records.DatasetInfo.load(tmp_path)
+            dataset_info.DatasetInfo.load(tmp_path)
     (tmp_path / "dataset.json").write_text('{"format_version": 99}')
     with pytest.raises(UserError, match="format version 99"):
-        records.DatasetInfo.load(tmp_path)
+        dataset_info.DatasetInfo.load(tmp_path)
 
 
 def test_tfds_opens_the_directory(tmp_path):
@@ -290,7 +291,7 @@ def test_tfds_opens_the_directory(tmp_path):
     info.save(tmp_path)
     (tmp_path / "manifest.jsonl").write_text("{}\n")
     (tmp_path / ".toy-part1.tfrecord-00000-of-00002.tmp").write_text("left by a killed run")
-    records.write_tfds_metadata(tmp_path, info)
+    dataset_info.write_tfds_metadata(tmp_path, info)
 
     builder = tfds.builder_from_directory(tmp_path)
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == info.splits
@@ -308,4 +309,4 @@ def test_tfds_opens_the_directory(tmp_path):
 def test_tfds_metadata_needs_every_split(tmp_path):
     write_split(tmp_path)
     with pytest.raises(UserError, match="no split 'test'"):
-        records.write_tfds_metadata(tmp_path, info_of({"train": 5, "test": 1}))
+        dataset_info.write_tfds_metadata(tmp_path, info_of({"train": 5, "test": 1}))

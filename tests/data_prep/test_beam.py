@@ -14,7 +14,7 @@ from video_files import corners, tone, write_video
 import data_prep
 from data_prep import beam_runner
 from data_prep.__main__ import main
-from mmadfer_jax.data import storage
+from mmadfer_jax import files
 from mmadfer_jax.data.records import ShardWriter
 
 PROCESSES = "--beam_options=--direct_running_mode=multi_processing --direct_num_workers=2"
@@ -94,14 +94,14 @@ def test_the_same_bytes_behind_a_url(source, local, tmp_path, kind):
     out = UPath(f"memory://{uuid.uuid4()}" if kind == "memory" else f"file://{tmp_path}/out")
     prepare(source, out, "--runner=beam")
     assert contents(out) == local
-    storage.remove(out)
+    files.remove(out)
 
 
 def test_what_other_machines_wrote_is_seen(source, local, monkeypatch):
     """Clients of object stores remember what was not in a folder."""
     out, absent = UPath(f"memory://{uuid.uuid4()}"), set()
-    files = type(out.fs)
-    look = files.info
+    system = type(out.fs)
+    look = system.info
 
     def remember(self, path, **options):
         if path in absent:
@@ -112,12 +112,12 @@ def test_what_other_machines_wrote_is_seen(source, local, monkeypatch):
             absent.add(path)
             raise
 
-    monkeypatch.setattr(files, "info", remember)
-    monkeypatch.setattr(files, "invalidate_cache", lambda self, path=None: absent.clear())
+    monkeypatch.setattr(system, "info", remember)
+    monkeypatch.setattr(system, "invalidate_cache", lambda self, path=None: absent.clear())
     prepare(source, out, "--runner=beam")
     monkeypatch.undo()
     assert contents(out) == local
-    storage.remove(out)
+    files.remove(out)
 
 
 def test_a_failure_keeps_what_is_finished_and_the_next_run_goes_on(
@@ -217,7 +217,7 @@ def test_workers_that_write_elsewhere_are_an_error(source):
     out = UPath(f"memory://{uuid.uuid4()}")  # of each process alone
     with pytest.raises(SystemExit, match=r"4 of 4 shards are not in --out=memory://.*share"):
         prepare(source, out, "--runner=beam", PROCESSES)
-    storage.remove(out)
+    files.remove(out)
 
 
 def test_what_beam_refuses_is_one_line_and_deletes_nothing(source, tmp_path, monkeypatch):

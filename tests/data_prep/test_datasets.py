@@ -11,11 +11,12 @@ from stand_ins import DFEW_FOLDS, MAFW_FOLDS, TREES, Here, list_dataset
 from data_prep import listing, run, sources
 from data_prep.__main__ import main
 from data_prep.datasets import folder, mafw, media_tree
-from mmadfer_jax.data.frame_folder import list_frames
-from mmadfer_jax.data.frames import decode_jpeg
-from mmadfer_jax.data.pipeline import fold_splits
-from mmadfer_jax.data.records import DatasetInfo, RecordSource
+from mmadfer_jax.clips.frame_folder import list_frames
+from mmadfer_jax.clips.frames import decode_jpeg
+from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.training.input import fold_splits
 
 
 @pytest.fixture(scope="session")
@@ -373,7 +374,7 @@ def test_frames_of_the_size_asked_for_are_kept_byte_for_byte(tree, tmp_path, mon
 
 
 def settings(size):
-    from mmadfer_jax.data.clip import PrepareSettings
+    from mmadfer_jax.clips.clip import PrepareSettings
 
     return PrepareSettings(image_size=size)
 

@@ -21,9 +21,9 @@ from video_files import RATE, corners, set_display_matrix, tone, write_video
 
 from data_prep.__main__ import main
 from data_prep.sources import FRAME_COUNTS
-from mmadfer_jax.data import audio
-from mmadfer_jax.data.clip import FEW_FRAMES, MANY_FRAMES, NO_SOUND, SHORT_SOUND
-from mmadfer_jax.data.frames import decode_jpeg
+from mmadfer_jax.clips import audio
+from mmadfer_jax.clips.clip import FEW_FRAMES, MANY_FRAMES, NO_SOUND, SHORT_SOUND
+from mmadfer_jax.clips.frames import decode_jpeg
 from mmadfer_jax.data.records import RecordSource
 
 COUNT = 20

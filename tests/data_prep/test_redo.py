@@ -8,8 +8,8 @@ from video_files import corners, tone, write_video
 
 from data_prep import run
 from data_prep.datasets.folder import list_clips
-from mmadfer_jax.data.clip import PrepareSettings
-from mmadfer_jax.data.records import DatasetInfo
+from mmadfer_jax.clips.clip import PrepareSettings
+from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.errors import UserError
 
 SETTINGS = PrepareSettings(image_size=32, faces="none")

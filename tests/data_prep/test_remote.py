@@ -13,10 +13,11 @@ from web import served
 
 from data_prep import run
 from data_prep.__main__ import main
-from mmadfer_jax.data import pipeline, storage
-from mmadfer_jax.data.records import DatasetInfo, RecordSource
-from mmadfer_jax.data.tfrecord import write_atomic
+from mmadfer_jax import files
+from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.training import input as pipeline
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +48,14 @@ def prepared(source, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(storage, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(files, "_FIRST_PAUSE", 0.0)
 
 
 @pytest.fixture
 def memory():
     folder = UPath(f"memory://{uuid.uuid4()}")
     yield folder
-    storage.remove(folder)
+    files.remove(folder)
 
 
 def contents(folder, source=None):
@@ -112,15 +113,15 @@ def test_a_server_that_fails_now_and_then_changes_nothing(tmp_path, monkeypatch)
 
 def test_a_server_that_fails_is_told_from_a_file_that_is_not_there(source):
     with served(source) as server:
-        there, gone = (storage.place(f"{server.url}/{name}") for name in ("labels.csv", "gone"))
+        there, gone = (files.as_path(f"{server.url}/{name}") for name in ("labels.csv", "gone"))
         server.refuse = 8
-        assert storage.is_file(there)
+        assert files.is_file(there)
         server.requests.clear()
-        assert not storage.is_file(gone)
+        assert not files.is_file(gone)
         assert len(server.requests) == 1  # and no more
         server.refuse = 10
         with pytest.raises(UserError, match=r"gone: failed 5 times"):
-            storage.is_file(gone)
+            files.is_file(gone)
 
 
 def test_training_reads_parts_of_shards(prepared):
@@ -155,13 +156,13 @@ def test_a_server_that_fails_is_asked_again(prepared):
             remote[0]
         server.ranges = False
         with pytest.raises(UserError, match=r"ignores byte ranges.*copy the dataset to the disk"):
-            storage.read_range(storage.place(f"{server.url}/dataset.json"), 4, 8)
+            files.read_range(files.as_path(f"{server.url}/dataset.json"), 4, 8)
 
 
 def test_a_corrupt_or_missing_shard_is_named_by_its_url(prepared, memory):
     for path in prepared.rglob("*"):
         if path.is_file():
-            storage.upload(path, memory / path.relative_to(prepared).as_posix())
+            files.upload(path, memory / path.relative_to(prepared).as_posix())
     shard = next(path for path in memory.iterdir() if "train" in path.name)
     data = bytearray(shard.read_bytes())
     data[40] ^= 1
@@ -171,34 +172,39 @@ def test_a_corrupt_or_missing_shard_is_named_by_its_url(prepared, memory):
     shard.write_bytes(bytes(data[:-1]))
     with pytest.raises(UserError, match=r"memory://.* bytes, its index expects"):
         RecordSource(memory, ["train"])
-    storage.remove(shard)
+    files.remove(shard)
     with pytest.raises(UserError, match=r"memory://.* is missing although its index is there"):
         RecordSource(memory, ["train"])
     with pytest.raises(UserError, match=r"memory://.* is no prepared dataset"):
         DatasetInfo.load(memory / "elsewhere")
 
 
-def test_an_upload_is_tried_again_and_leaves_nothing_on_the_disk(tmp_path, memory, monkeypatch):
-    monkeypatch.setattr(storage.tempfile, "gettempdir", lambda: str(tmp_path))
-    failures = iter([OSError("reset"), TimeoutError(), None])
-    put = type(memory.fs).put_file
+def test_an_upload_that_fails_says_so_and_leaves_nothing_on_the_disk(tmp_path, memory, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
 
-    def unsteady(self, *arguments, **options):
-        if error := next(failures):
-            raise error
-        return put(self, *arguments, **options)
+    def refuse(*arguments, **options):
+        raise TimeoutError("no answer")
 
-    monkeypatch.setattr(type(memory.fs), "put_file", unsteady)
-    storage_file = memory / "deep" / "file.txt"
-    write_atomic(storage_file, "text")
-    assert storage.read_text(storage_file) == "text"
+    path = memory / "deep" / "file.txt"
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory.fs), "put_file", refuse)
+        with pytest.raises(UserError, match=r"memory://.*file\.txt: failed with TimeoutError"):
+            files.write(path, "text")
+    assert not files.is_file(path)
+    files.write(path, "text")
+    assert files.read_text(path) == "text"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_of_the_program_keeps_its_traceback(memory):
+    with pytest.raises(TypeError):
+        files.attempt(memory, lambda: None + 1)
 
 
 @pytest.mark.parametrize("url", ["nonsense://x/y", "gs//:x"])
 def test_an_unknown_kind_of_url(url):
     if "://" in url:
         with pytest.raises(UserError, match="nonsense"):
-            storage.place(url)
+            files.as_path(url)
     else:
-        assert not storage.is_remote(storage.place(url))
+        assert not files.is_remote(files.as_path(url))

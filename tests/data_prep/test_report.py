@@ -10,16 +10,17 @@ import pytest
 import stand_ins
 from video_files import corners, tone, write_video
 
-from data_prep import page, sheets, sources
+from data_prep import sources
 from data_prep.__main__ import main
-from data_prep.finding import FAULT, GOOD, NOTE, PREPARED, WARNING
-from data_prep.findings import assess
 from data_prep.listing import Clip, Known, Listing
-from data_prep.report import show
-from mmadfer_jax.data.clip import FEW_FRAMES, NO_FACE, NO_SOUND, PrepareSettings
-from mmadfer_jax.data.frame_folder import NOT_SQUARE
-from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg
-from mmadfer_jax.data.media import read_header, read_sound_rate
+from data_prep.report import page, sheets
+from data_prep.report.finding import FAULT, GOOD, NOTE, PREPARED, WARNING
+from data_prep.report.findings import assess
+from data_prep.report.terminal import show
+from mmadfer_jax.clips.clip import FEW_FRAMES, NO_FACE, NO_SOUND, PrepareSettings
+from mmadfer_jax.clips.frame_folder import NOT_SQUARE
+from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg
+from mmadfer_jax.clips.media import read_header, read_sound_rate
 from mmadfer_jax.errors import UserError
 
 SETTINGS = PrepareSettings(image_size=32)

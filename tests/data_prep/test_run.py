@@ -18,9 +18,10 @@ from data_prep.__main__ import main
 from data_prep.datasets import synthetic
 from data_prep.datasets.folder import list_clips
 from data_prep.plan import plan_shards
-from mmadfer_jax.data.clip import FEW_FRAMES, NO_FACE, NO_SOUND, PrepareSettings, prepare_clip
-from mmadfer_jax.data.frames import decode_jpeg
-from mmadfer_jax.data.records import DatasetInfo, RecordSource, ShardWriter
+from mmadfer_jax.clips.clip import FEW_FRAMES, NO_FACE, NO_SOUND, PrepareSettings, prepare_clip
+from mmadfer_jax.clips.frames import decode_jpeg
+from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.records import RecordSource, ShardWriter
 from mmadfer_jax.errors import UserError
 
 SETTINGS = PrepareSettings(image_size=32, faces="none")
@@ -359,7 +360,7 @@ def test_a_wrong_flag_is_one_line_before_any_work(source, tmp_path, capsys, chan
 
 
 def test_worker_processes_find_faces(tmp_path):
-    photo = Path(__file__).parents[1] / "data" / "astronaut.jpg"
+    photo = Path(__file__).parents[1] / "clips" / "astronaut.jpg"
     rgb = cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB)
     write_video(tmp_path / "face.mp4", [rgb] * 2)
     write_video(tmp_path / "none.mp4", corners(2))

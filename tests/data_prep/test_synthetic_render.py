@@ -9,7 +9,7 @@ from data_prep.synthetic.sample import SAMPLE_RATE, Picture, sample_clip
 from data_prep.synthetic.script import ACTIONS, CLASSES, TRACK
 from data_prep.synthetic.sheet import contact_sheet
 from data_prep.synthetic.voice import synthesise
-from mmadfer_jax.data.mtcnn import MTCNN
+from mmadfer_jax.clips.mtcnn import MTCNN
 from mmadfer_jax.errors import UserError
 
 

@@ -4,10 +4,10 @@ import optax
 import pytest
 from conftest import SMALL
 
-from mmadfer_jax.data.augment import Augmentation, augment
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.params import init_params
 from mmadfer_jax.training import sharding
+from mmadfer_jax.training.augment import Augmentation, augment
 from mmadfer_jax.training.state import make_train_step, new_state
 
 

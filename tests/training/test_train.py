@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from mmadfer_jax.data.records import DatasetInfo, RecordSource, ShardWriter
+from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.records import RecordSource, ShardWriter
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.evaluate import evaluate
 from mmadfer_jax.train import train

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mmadfer_jax
-from mmadfer_jax.data.records import DatasetInfo
+from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.export import export
 from mmadfer_jax.models.mma_dfer import ModelConfig

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from video_files import RATE, corners, tone, write_video
 
-from mmadfer_jax.data import audio, clip, frames, media
-from mmadfer_jax.data.clip import PrepareSettings, prepare_clip
+from mmadfer_jax.clips import audio, clip, frames, media
+from mmadfer_jax.clips.clip import PrepareSettings, prepare_clip
 from mmadfer_jax.errors import UserError
 
 PHOTO = cv2.cvtColor(cv2.imread(str(Path(__file__).parent / "astronaut.jpg")), cv2.COLOR_BGR2RGB)

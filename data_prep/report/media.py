@@ -4,10 +4,10 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from data_prep.finding import CHECKED, GOOD, NOTE, WARNING, Entry, Finding, finding, number
 from data_prep.listing import Listing
+from data_prep.report.finding import CHECKED, GOOD, NOTE, WARNING, Entry, Finding, finding, number
 from data_prep.sources import FRAME_COUNTS, FRAME_ORDER
-from mmadfer_jax.data.clip import (
+from mmadfer_jax.clips.clip import (
     FEW_FRAMES,
     NATIVE,
     NO_FACE,
@@ -15,7 +15,7 @@ from mmadfer_jax.data.clip import (
     SEVERAL_FACES,
     PrepareSettings,
 )
-from mmadfer_jax.data.frame_folder import NOT_SQUARE
+from mmadfer_jax.clips.frame_folder import NOT_SQUARE
 
 _LOW_RATE = 16000  # Hz; what sound is often resampled to
 # Each, and what a person should think of; clips with any other problem are listed as they are.

@@ -8,10 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmadfer_jax.data.audio import MEL_BINS
-from mmadfer_jax.data.clip import FEW_FRAMES, NO_FACE, NO_SOUND, SEVERAL_FACES
-from mmadfer_jax.data.frame_folder import NOT_SQUARE
-from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg, test_indices
+from mmadfer_jax.clips.audio import MEL_BINS
+from mmadfer_jax.clips.clip import FEW_FRAMES, NO_FACE, NO_SOUND, SEVERAL_FACES
+from mmadfer_jax.clips.frame_folder import NOT_SQUARE
+from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg, test_indices
 
 WORST, TOGETHER = 8, 20  # clips shown: at most so many for what is wrong, and in all
 _FRAMES, _COLUMNS = 16, 4

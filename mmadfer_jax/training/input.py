@@ -17,8 +17,9 @@ import jax
 import numpy as np
 from absl import flags
 
-from mmadfer_jax.data import audio, frames
-from mmadfer_jax.data.records import DatasetInfo, RecordSource
+from mmadfer_jax.clips import audio, frames
+from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]

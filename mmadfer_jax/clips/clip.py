@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmadfer_jax.data import audio, faces, media, mtcnn, tracks
+from mmadfer_jax.clips import audio, faces, media, mtcnn, tracks
 from mmadfer_jax.errors import UserError
 
 NATIVE = "native"

@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.finding import CHECKED, FAULT, GOOD, NOTE, WARNING
+from data_prep.report.finding import CHECKED, FAULT, GOOD, NOTE, WARNING
 
 _PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
 _MOST_REASONS = 8

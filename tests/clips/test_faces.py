@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmadfer_jax.data import faces
+from mmadfer_jax.clips import faces
 from mmadfer_jax.errors import UserError
 
 PHOTO = Path(__file__).parent / "astronaut.jpg"
@@ -70,7 +70,7 @@ def test_a_box_that_fits_is_cut_without_resampling(photo):
 
 
 def test_worker_modules_start_light():
-    modules = "mmadfer_jax.data.clip, data_prep.worker"
+    modules = "mmadfer_jax.clips.clip, data_prep.worker"
     heavy = "{'jax', 'tensorflow_datasets', 'tensorflow', 'librosa', 'grain'} & set(sys.modules)"
     code = f"import sys, {modules}; sys.exit(', '.join({heavy}))"
     command = [sys.executable, "-W", "error", "-c", code]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmadfer_jax.data.mtcnn import MTCNN
+from mmadfer_jax.clips.mtcnn import MTCNN
 
 PHOTO = cv2.cvtColor(cv2.imread(str(Path(__file__).parent / "astronaut.jpg")), cv2.COLOR_BGR2RGB)
 BESIDE = [339.39880, 65.21342, 424.44339, 173.96307]  # in the mirrored photo, right of the photo

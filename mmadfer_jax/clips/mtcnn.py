@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from mmadfer_jax.data.faces import shrunk
+from mmadfer_jax.clips.faces import shrunk
 
 MIN_FACE = 20  # pixels, the smallest face that is found if nothing else is asked for
 SHRINK = 0.709  # from one picture of the pyramid to the next: half the area

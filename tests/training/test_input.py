@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mmadfer_jax.data import audio, frames, pipeline, records
+from mmadfer_jax.clips import audio, frames
+from mmadfer_jax.data import dataset_info, records
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.training import input as pipeline
 
 SIZE, LENGTH, WANTED = 16, 8, 4
 PARTS = {"part1": 7, "part2": 9, "part3": 6}
@@ -29,7 +31,7 @@ def dataset(tmp_path_factory):
         with records.ShardWriter(directory, split, 0, 1, "toy") as writer:
             for _ in range(count):
                 length = 1 + (5 * number) % 30
-                spectrogram = np.full((3, records.MEL_BINS), number, np.float16)
+                spectrogram = np.full((3, audio.MEL_BINS), number, np.float16)
                 writer.write(
                     records.Record(
                         id=f"clip{number}",
@@ -42,7 +44,7 @@ def dataset(tmp_path_factory):
                     )
                 )
                 number += 1
-    records.DatasetInfo("toy", tuple("abcde"), dict(PARTS), SIZE, {}).save(directory)
+    dataset_info.DatasetInfo("toy", tuple("abcde"), dict(PARTS), SIZE, {}).save(directory)
     return directory
 
 
@@ -219,7 +221,7 @@ def test_a_corrupt_record_is_one_clear_error(dataset, tmp_path, num_workers):
 
 def test_frames_of_another_size_or_no_frames_are_one_clear_error(dataset, tmp_path):
     folder, _ = copy_of(dataset, tmp_path, "size")
-    records.DatasetInfo("toy", tuple("abcde"), {"part1": 7}, 32, {}).save(folder)
+    dataset_info.DatasetInfo("toy", tuple("abcde"), {"part1": 7}, 32, {}).save(folder)
     with pytest.raises(UserError, match=r"clip0 of toy has a frame of \(16, 16, 3\)"):
         list(evaluate(folder, ["part1"], batch_size=4))
     with records.ShardWriter(folder, "bad", 0, 1, "toy") as writer:
@@ -230,13 +232,13 @@ def test_frames_of_another_size_or_no_frames_are_one_clear_error(dataset, tmp_pa
 
 def test_labels_beyond_the_classes_are_an_error_at_once(dataset, tmp_path):
     folder, _ = copy_of(dataset, tmp_path, "labels")
-    records.DatasetInfo("toy", ("a", "b"), {"part1": 7}, SIZE, {}).save(folder)
+    dataset_info.DatasetInfo("toy", ("a", "b"), {"part1": 7}, SIZE, {}).save(folder)
     with pytest.raises(UserError, match=r"label 4, .* only 2 classes"):
         evaluate(folder, ["part1"], batch_size=4)
 
 
-def info_of(*splits: str) -> records.DatasetInfo:
-    return records.DatasetInfo("toy", ("a", "b"), dict.fromkeys(splits, 1), SIZE, {})
+def info_of(*splits: str) -> dataset_info.DatasetInfo:
+    return dataset_info.DatasetInfo("toy", ("a", "b"), dict.fromkeys(splits, 1), SIZE, {})
 
 
 def test_a_fold_is_tested_on_its_part_and_trained_on_the_others():

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from data_prep.finding import CHECKED, FAULT, GOOD, NOTE, WARNING, number
-from data_prep.sheets import Sheet
+from data_prep.report.finding import CHECKED, FAULT, GOOD, NOTE, WARNING, number
+from data_prep.report.sheets import Sheet
 
 _SYMBOLS = {FAULT: "✕", WARNING: "!", GOOD: "✓", NOTE: "i"}
 _ORDER = (FAULT, WARNING, GOOD, NOTE)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmadfer_jax.data import frames
+from mmadfer_jax.clips import frames
 
 T = 16
 

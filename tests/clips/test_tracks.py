@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmadfer_jax.data import tracks
+from mmadfer_jax.clips import tracks
 
 
 def box(x, y=50, side=40):

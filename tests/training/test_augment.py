@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmadfer_jax.data import augment
-from mmadfer_jax.data.augment import Augmentation
+from mmadfer_jax.models import pixels
+from mmadfer_jax.training import augment
+from mmadfer_jax.training.augment import Augmentation
 
 LEVEL = 1 / 255 + 1e-6
 KEEP = Augmentation(brightness=(1.0, 1.0), area=None, flip=0.0)
 GOLDEN = np.load(Path(__file__).parent / "golden_resize.npz")
 
 augment_clips = jax.jit(augment.augment, static_argnums=(2, 3))
-resize = jax.jit(augment.resize, static_argnums=1)
+resize = jax.jit(pixels.resize, static_argnums=1)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))

@@ -7,15 +7,15 @@ from PIL import Image
 from upath import UPath
 from video_files import tone, write_video
 
-from mmadfer_jax.data import storage
-from mmadfer_jax.data.clip import FEW_FRAMES, NO_SOUND, PrepareSettings
-from mmadfer_jax.data.frame_folder import (
+from mmadfer_jax import files
+from mmadfer_jax.clips.clip import FEW_FRAMES, NO_SOUND, PrepareSettings
+from mmadfer_jax.clips.frame_folder import (
     NOT_SQUARE,
     in_text_order,
     list_frames,
     prepare_frame_folder,
 )
-from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg
+from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg
 from mmadfer_jax.errors import UserError
 
 SETTINGS = PrepareSettings(image_size=32)
@@ -82,13 +82,13 @@ def test_frames_behind_a_url_are_fetched_several_at_once(tmp_path, monkeypatch):
     remote = UPath(f"memory://{uuid.uuid4()}")
     for path in local.iterdir():
         (remote / path.name).write_bytes(path.read_bytes())
-    together, read_bytes = threading.Barrier(4), storage.read_bytes
+    together, read_bytes = threading.Barrier(4), files.read_bytes
 
     def wait_for_others(path):
         together.wait(timeout=10)  # raises where fewer than four are on their way
         return read_bytes(path)
 
-    monkeypatch.setattr(storage, "read_bytes", wait_for_others)
+    monkeypatch.setattr(files, "read_bytes", wait_for_others)
     made = prepare_frame_folder(remote, SETTINGS)
     monkeypatch.undo()
     assert made.frames == prepare_frame_folder(local, SETTINGS).frames

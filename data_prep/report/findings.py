@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from data_prep import media_findings
-from data_prep.finding import FAULT, GOOD, NOTE, WARNING, Entry, Finding, finding
 from data_prep.listing import Listing, some
-from mmadfer_jax.data.clip import PrepareSettings
+from data_prep.report import media
+from data_prep.report.finding import FAULT, GOOD, NOTE, WARNING, Entry, Finding, finding
+from mmadfer_jax.clips.clip import PrepareSettings
 
 _FIXED_SPLITS = {"train": 0, "val": 1, "test": 2}  # in the order in which people name them
 
@@ -27,7 +27,7 @@ def assess(
     """
     usable = [entry for entry in entries if entry["status"] != "skipped"]
     missing = {clip.id for clip in listing.clips if clip.missing}
-    looked_at = media_findings.looked_at(usable, settings)
+    looked_at = media.looked_at(usable, settings)
     shares = [entry["face_share"] for entry in looked_at]
     return {
         "dataset": listing.name,
@@ -62,9 +62,9 @@ def assess(
             *_label_names(listing),
             *_duplicates(usable),
             *_empty_classes(listing, usable),
-            *media_findings.of_sound(listing, usable, settings),
-            *media_findings.of_problems(listing, usable, stage, len(shares)),
-            *media_findings.of_faces(looked_at),
+            *media.of_sound(listing, usable, settings),
+            *media.of_problems(listing, usable, stage, len(shares)),
+            *media.of_faces(looked_at),
             *(finding(NOTE, note) for note in listing.notes),
         ],
         "settings": settings.to_dict(),

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from video_files import RATE, corners, set_display_matrix, tone, write_video
 
-from mmadfer_jax.data import media
+from mmadfer_jax.clips import media
 from mmadfer_jax.errors import UserError
 
 RED, GREEN, BLUE = 0, 1, 2

@@ -6,9 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmadfer_jax.data import faces, storage
-from mmadfer_jax.data.clip import FEW_FRAMES, NO_SOUND, PreparedClip, PrepareSettings, prepare_sound
-from mmadfer_jax.data.frames import decode_jpeg, encode_jpeg
+from mmadfer_jax import files
+from mmadfer_jax.clips import faces
+from mmadfer_jax.clips.clip import (
+    FEW_FRAMES,
+    NO_SOUND,
+    PreparedClip,
+    PrepareSettings,
+    prepare_sound,
+)
+from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg
 from mmadfer_jax.errors import UserError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -22,10 +29,10 @@ def list_frames(folder: str | Path) -> list[Path]:
     Raises:
         UserError: No folder, or no pictures in it.
     """
-    folder = storage.place(folder)
-    if not storage.is_folder(folder):
+    folder = files.as_path(folder)
+    if not files.is_folder(folder):
         raise UserError(f"{folder}: no such folder of frames")
-    paths = [folder / name for name in storage.names(folder) if is_picture(name)]
+    paths = [folder / name for name in files.names(folder) if is_picture(name)]
     if not paths:
         raise UserError(
             f"{folder}: a folder without frames, expected files such as 00001.jpg; extract the "
@@ -77,7 +84,7 @@ def prepare_frame_folder(
     paths = list_frames(folder)
     side = settings.image_size
     frames, boxes = [], []
-    for path, data in zip(paths, storage.read_all(paths), strict=True):
+    for path, data in zip(paths, files.read_all(paths), strict=True):
         rgb = decode(path, data)
         boxes.append(faces.Box(0, 0, *rgb.shape[1::-1]))
         if rgb.shape[:2] != (side, side):

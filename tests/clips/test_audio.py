@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmadfer_jax.data import audio
+from mmadfer_jax.clips import audio
 from mmadfer_jax.errors import UserError
 
 HERE = Path(__file__).parent
