@@ -18,20 +18,17 @@ def main(argv: list[str]) -> None:
     """Runs the mode; the imports that take seconds come after the flags have been checked."""
     if len(argv) > 1:
         raise UserError(f"unexpected arguments {argv[1:]}; flags are --config, --workdir, --mode")
-    from pathlib import Path
-
     from absl import logging
 
-    from mmadfer_jax.evaluate import evaluate
     from mmadfer_jax.evaluation.report import summary
-    from mmadfer_jax.train import train
 
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it touches
-    run = train if _MODE.value == "train" else evaluate
-    results = run(_CONFIG.value, Path(_WORKDIR.value))
-    if results:
-        print(summary(results))
-        print(f"report: {Path(_WORKDIR.value) / 'report'}")
+    if _MODE.value == "train":
+        from mmadfer_jax.train import train as run
+    else:
+        from mmadfer_jax.evaluate import evaluate_run as run
+    print(summary(run(_CONFIG.value, _WORKDIR.value)))
+    print(f"report: {_WORKDIR.value}/report")
 
 
 def _parse(argv: list[str]) -> list[str]:

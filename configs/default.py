@@ -4,11 +4,21 @@ The other configs start from this one and change what differs. On the command li
 `--config.NAME=VALUE`, for instance `--config.data.fold=3 --config.model.dtype=float32`.
 """
 
-import dataclasses
-
 from ml_collections import ConfigDict, config_dict
 
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import FROM_FILE, EncoderConfig
+
+
+def _encoder(shape: tuple[int, int]) -> ConfigDict:
+    """An encoder of which None is as its file says, or as the paper's without a file.
+
+    The paper's are ViT-B/16: patch and stride (16, 16), width 768, depth 12, heads 12, mlp_dim
+    3072, special_tokens 1, patch_order "rows", norm_eps 1e-6. `mean` and `std` are those of the
+    file's pre-training: the encoder sees (input - mean) / std.
+    """
+    kinds = {name: type(getattr(EncoderConfig(), name)) for name in FROM_FILE}
+    open_ = {name: config_dict.placeholder(kind) for name, kind in kinds.items()}
+    return ConfigDict({"shape": shape, **open_})
 
 
 def get_config() -> ConfigDict:
@@ -16,15 +26,25 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
 
-    # Sizes and compute type of the model. bfloat16 computes in 16 bits with float32 trainables,
-    # statistics and loss; float32 is what parity with the authors' program was measured in.
-    config.model = ConfigDict(dataclasses.asdict(ModelConfig(dtype="bfloat16")))
-    # These follow from the encoders' files unless they are given here; the run records them.
-    config.model.image_mean = config_dict.placeholder(tuple)
-    config.model.image_std = config_dict.placeholder(tuple)
-    config.model.image_norm_eps = config_dict.placeholder(float)
-    config.model.audio_norm_eps = config_dict.placeholder(float)
-    config.model.audio_stride = config_dict.placeholder(tuple)
+    # Sizes of the model; the number of classes comes from the data. bfloat16: the encoders compute
+    # in 16 bits; float32 is what parity with the authors' program was measured in.
+    config.model = ConfigDict(
+        {
+            "num_frames": 16,
+            "image": _encoder(shape=(224, 224)),  # pixels
+            "audio": _encoder(shape=(512, 128)),  # 10 ms steps, mel bins
+            "prompts": 3,
+            "stages": 2,
+            "bottleneck": 128,
+            "temporal_width": 512,
+            "temporal_depth": 1,
+            "temporal_heads": 8,
+            "temporal_head_dim": 64,
+            "temporal_mlp_dim": 1024,
+            "drop_path": 0.1,
+            "dtype": "bfloat16",
+        }
+    )
 
     # Pre-trained encoders, of any kind that `python -m mmadfer_jax.convert` reads. None starts an
     # encoder at random, which makes sense only where it is trained too (see freeze). A SHA-256
@@ -35,6 +55,9 @@ def get_config() -> ConfigDict:
     config.audio_sha256 = config_dict.placeholder(str)
     # How AudioMAE's position grid becomes that of shorter sound: "interpolate" or "cut".
     config.audio_positions = "interpolate"
+    # A whole model to train on, in place of the encoders' files: a run's work directory, a file of
+    # ours or a released checkpoint. Where the classes are others its classifier is drawn anew.
+    config.init_from = config_dict.placeholder(str)
 
     # (regex over parameter paths, "frozen" | "trained"); the first that matches decides.
     config.freeze = (
@@ -58,9 +81,15 @@ def get_config() -> ConfigDict:
         }
     )
 
-    # One draw a clip; "area" and "aspect" are those of the random resized crop.
+    # One draw a clip; "area", "aspect" and "swap" are those of the random resized crop.
     config.augment = ConfigDict(
-        {"brightness": (0.5, 1.5), "area": (0.08, 1.0), "aspect": (3 / 4, 4 / 3), "flip": 0.5}
+        {
+            "brightness": (0.5, 1.5),
+            "area": (0.08, 1.0),  # None keeps the whole picture
+            "aspect": (3 / 4, 4 / 3),
+            "swap": 0.5,
+            "flip": 0.5,
+        }
     )
 
     config.train = ConfigDict(
@@ -80,7 +109,8 @@ def get_config() -> ConfigDict:
     config.log_every_steps = 20
 
     # Devices as data x fsdp x tensor (-1: what the other two leave), and how parameters lie on
-    # them: (regex over parameter paths, mesh axis or None of each dimension).
+    # them: (regex over parameter paths, mesh axis or None of each dimension). With fsdp=4, for
+    # instance, ((r".*\.kernel", (None, "fsdp")), (r".*", ())) splits every kernel's last axis.
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
     config.sharding = ((r".*", ()),)
 

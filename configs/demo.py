@@ -16,20 +16,14 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.dir = "demo/data"
     config.freeze = ((r".*", "trained"),)
+    layers = {"width": 96, "depth": 2, "heads": 4, "mlp_dim": 192}
+    frames = {"shape": (64, 64), "mean": (0.45, 0.45, 0.45), "std": (0.25, 0.25, 0.25)}
+    sound = {"shape": (256, 128), "patch": (32, 32), "stride": (32, 32)}
+    config.model.image.update(frames | layers)
+    config.model.audio.update(sound | layers)
     config.model.update(
         {
-            "num_classes": 7,
             "num_frames": 8,
-            "image_size": 64,
-            "image_mean": (0.45, 0.45, 0.45),
-            "image_std": (0.25, 0.25, 0.25),
-            "spectrogram_shape": (256, 128),
-            "audio_patch": (32, 32),
-            "audio_stride": (32, 32),
-            "width": 96,
-            "depth": 2,
-            "heads": 4,
-            "mlp_dim": 192,
             "prompts": 2,
             "bottleneck": 32,
             "temporal_width": 64,

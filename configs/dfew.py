@@ -16,5 +16,4 @@ def get_config() -> ConfigDict:
     """The paper's model and recipe on DFEW."""
     config = default.get_config()
     config.data.dir = "data/dfew"
-    config.model.num_classes = 7
     return config

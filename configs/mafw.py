@@ -16,5 +16,4 @@ def get_config() -> ConfigDict:
     """The paper's model and recipe on MAFW."""
     config = default.get_config()
     config.data.dir = "data/mafw"
-    config.model.num_classes = 11
     return config

@@ -2,10 +2,11 @@
 
 Takes MAE-Face, AudioMAE, AST, ViT (timm, Hugging Face, JAX) and released MMA-DFER checkpoints,
 recognised by their keys, and says what the file is. What comes out loads without torch, in
-`config.image_weights`, `config.audio_weights` or `mmadfer_jax.load`.
+`config.image_weights`, `config.audio_weights`, or, a whole model, in `mmadfer_jax.load_model`.
 """
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from mmadfer_jax.errors import UserError, exit_on_user_error
 from mmadfer_jax.weights.files import TensorFile, read_tensors, write_safetensors
-from mmadfer_jax.weights.initial import encoder_from_file, suggest
+from mmadfer_jax.weights.initial import encoder_from_file
 from mmadfer_jax.weights.mma_dfer import is_mma_dfer
 from mmadfer_jax.weights.model_files import check_target, model_from_file, save_model
 
@@ -46,39 +47,32 @@ def convert(
     heads = encoder.heads if encoder.heads_known else 0
     own = {"content": "encoder", "kind": encoder.kind.name, "heads": heads}
     write_safetensors(out, encoder.params, {**own, "source": source})
-    side = "image" if encoder.kind.audio_encoder is None else "audio"
+    side = encoder.kind.side
     return {
         **source,
         **encoder.describe(),
         "use": f"config.{side}_weights",
-        "suggested": {f"model.{name}": value for name, value in suggest(encoder, side).items()},
+        "suggested": {f"model.{side}.{name}": x for name, x in encoder.config().items()},
     }
 
 
 def _convert_model(file: TensorFile, out: Path, classes: Sequence[str] | None) -> dict[str, Any]:
-    params, config, info = model_from_file(file)
-    classes = classes or info.classes
-    save_model(
-        out,
-        params,
-        config,
-        layout="own",
-        classes=classes,
-        preparation=info.preparation,
-        sources=info.sources,
-        leftovers=info.leftovers,
-    )
+    found = model_from_file(file)
+    card = found.card
+    if classes is not None:
+        card = dataclasses.replace(card, classes=tuple(classes))
+    save_model(out, found.params, card, layout="own", leftovers=found.leftovers)
     return {
         "file": file.path.name,
         "sha256": file.sha256,
-        "title": info.title,
-        "num_classes": config.num_classes,
-        "classes": classes and list(classes),
-        "image_size": config.image_size,
-        "num_frames": config.num_frames,
-        "temporal_depth": config.temporal_depth,
-        "use": f'mmadfer_jax.load("{out}")',
-        "notes": list(info.notes),
+        "title": found.title,
+        "num_classes": card.model.num_classes,
+        "classes": card.classes and list(card.classes),
+        "image_size": card.model.image_size,
+        "num_frames": card.model.num_frames,
+        "temporal_depth": card.model.temporal_depth,
+        "use": f'mmadfer_jax.load_model("{out}")',
+        "notes": list(card.notes),
     }
 
 

@@ -1,12 +1,38 @@
 """The one exception for what a user can put right, and how commands show it."""
 
+import contextlib
+import errno
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+# What a user can put right about a disk or its rights; all else is a bug and keeps its traceback.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class UserError(Exception):
     """Bad input: the message says what was found, what was expected and what to do."""
+
+
+@contextlib.contextmanager
+def out_of_memory_says(advice: str) -> Iterator[None]:
+    """Turns an error of a device or machine without memory left into advice.
+
+    Args:
+        advice: Which setting to lower.
+
+    Raises:
+        UserError: Memory ran out in the block.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise UserError(f"out of memory: {advice}") from error
+    except Exception as error:  # jax's error is not imported here
+        if type(error).__name__ != "JaxRuntimeError" or "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        first = str(error).splitlines()[0]
+        raise UserError(f"out of memory: {advice} ({first})") from error
 
 
 def exit_on_user_error(command: Callable[..., None]) -> Callable[..., None]:
@@ -22,7 +48,7 @@ def exit_on_user_error(command: Callable[..., None]) -> Callable[..., None]:
         except UserError as error:
             sys.exit(f"error: {error}")
         except OSError as error:
-            if error.errno is None:
+            if error.errno not in _OF_THE_DISK:
                 raise
             name = f": {error.filename}" if error.filename else ""
             sys.exit(f"error: {error.strerror}{name}")

@@ -326,18 +326,26 @@ def lock(folder: Path | UPath) -> Iterator[None]:
     if not isinstance(folder, Path):
         yield
         return
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     with _locked(path) as file:
         file.truncate(0)
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200]
-        file.write(f"process {os.getpid()} on {socket.gethostname()}: {command}".encode())
+        file.write(
+            f"process {os.getpid()} on {socket.gethostname()}: {command}".encode(
+                errors="backslashreplace"
+            )
+        )
         file.flush()
         sweep(folder)
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+            if made:
+                with contextlib.suppress(OSError):  # it holds something now
+                    folder.rmdir()
 
 
 @contextlib.contextmanager

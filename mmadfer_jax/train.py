@@ -1,194 +1,314 @@
 """Trains a model: the recipe of the paper, resumable at any step."""
 
+import contextlib
+import dataclasses
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from clu import parameter_overview
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from mmadfer_jax import files
-from mmadfer_jax.evaluate import read_provenance, report
-from mmadfer_jax.evaluation.metrics import uar, war
+from mmadfer_jax.card import ModelCard
+from mmadfer_jax.data.splits import Fold, open_fold
+from mmadfer_jax.errors import UserError, out_of_memory_says
+from mmadfer_jax.evaluation.classes import match_classes
+from mmadfer_jax.evaluation.evaluator import Answers, evaluate_clips
+from mmadfer_jax.evaluation.metrics import confusion_matrix, uar, war
+from mmadfer_jax.evaluation.report import write_report
 from mmadfer_jax.models.params import Params
-from mmadfer_jax.training import sharding
-from mmadfer_jax.training.checkpoints import Checkpoints
-from mmadfer_jax.training.experiment import Experiment
-from mmadfer_jax.training.input import batches_per_epoch, to_global, train_batches
-from mmadfer_jax.training.log import TrainingLog, freeze_table
-from mmadfer_jax.training.optimizer import FROZEN, TRAINED, adamw, epoch_cosine
-from mmadfer_jax.training.provenance import Provenance
-from mmadfer_jax.training.setup import check_frozen
-from mmadfer_jax.training.state import TrainState, make_train_step, new_state
+from mmadfer_jax.trained import load_model
+from mmadfer_jax.training import input as data
+from mmadfer_jax.training import provenance
+from mmadfer_jax.training.checkpoints import Checkpoints, Saved
+from mmadfer_jax.training.frozen import read_frozen, write_frozen
+from mmadfer_jax.training.log import TrainingLog, console, freeze_table
+from mmadfer_jax.training.optimizer import split
+from mmadfer_jax.training.program import Metrics, Program, TrainState
+from mmadfer_jax.training.settings import (
+    Settings,
+    check_settings,
+    fill_from,
+    local_workdir,
+    resolve,
+)
+from mmadfer_jax.training.sharding import make_mesh
+from mmadfer_jax.weights.initial import Encoders, initial_params, params_from_model
 
-_LOG_WIDTH = 110  # columns of the table of parameters where no terminal says how wide it is
+# Steps that may wait for the device before the host waits for them: so it never idles, and the
+# batches that wait do not fill its memory.
+_IN_FLIGHT = 2
+_LESS_MEMORY = "lower config.train.batch_size and config.eval.batch_size, or use more devices"
 
 
-def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+class Run(NamedTuple):
+    """A run where it begins or goes on.
+
+    Attributes:
+        program: What it computes.
+        card: Its model's.
+        state: What is trained.
+        frozen: What is not, on the mesh.
+        progress: What the log kept in the checkpoint.
+        notes: What to say of it.
+    """
+
+    program: Program
+    card: ModelCard
+    state: TrainState
+    frozen: Params
+    progress: dict[str, Any]
+    notes: Sequence[str]
+
+
+def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     """Trains `config` in `workdir`, going on from its newest checkpoint, and reports at the end.
 
     A run that was killed anywhere gives, started again, the numbers of one that was not: the state,
     the place in the data and the running sums are restored, and a step depends on nothing else.
 
     Returns:
-      What `report/results.json` holds; empty in all processes but the first.
+        What `report/results.json` holds.
 
     Raises:
-      UserError: for settings, data, weights or a checkpoint that do not fit, before training.
+        UserError: For settings, data, weights or a checkpoint that do not fit, before training; for
+            a loss that is not finite, before anything is overwritten.
     """
-    run = _Run(config, Path(workdir))
-    try:
-        state, frozen = run.start()
-        state = run.loop(state, frozen)
-    finally:
-        run.close()
-    matrix = run.last_matrix
-    if matrix is None:  # the run had ended before
-        matrix = run.experiment.evaluate({**frozen, **state.trainable})
-    classes, history = run.experiment.info.classes, run.log.history
-    return report(run.experiment, matrix, classes, run.workdir, run.total_steps, history)
+    #### Settings and data. Whatever does not fit is refused before anything slow starts.
+    check_settings(config)
+    workdir = local_workdir(workdir)
+    fold = open_fold(config.data.dir, config.data.fold)
 
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(out_of_memory_says(_LESS_MEMORY))
+        stack.enter_context(files.lock(workdir))
 
-class _Run:
-    """One run: its experiment, recipe, checkpoints and log."""
+        #### Model and weights: those of the newest whole checkpoint, or new ones.
+        checkpoints = stack.enter_context(
+            Checkpoints(workdir, keep=config.checkpoint.keep, writing=True)
+        )
+        found = checkpoints.newest(lambda saved: _go_on(config, fold, workdir, checkpoints, saved))
+        run = found[1] if found else _begin(config, fold, workdir)
+        program, card, state, frozen = run.program, run.card, run.state, run.frozen
+        epochs, start = program.epochs, int(state.step)
+        checkpoints.check_room(state)
+        _announce(config, fold, run, checkpoints.passed_over(), workdir)
 
-    def __init__(self, config: ConfigDict, workdir: Path):
-        self.config, self.workdir = config, workdir
-        self.experiment = Experiment(config)
-        recipe = config.train
-        self.steps_per_epoch = batches_per_epoch(
-            config.data.dir, self.experiment.train_splits, recipe.batch_size
+        #### Log and batches.
+        batch_size, every = config.train.batch_size, config.checkpoint.every_steps
+        log = TrainingLog(
+            workdir,
+            epochs,
+            batch_size=batch_size,
+            every_steps=config.log_every_steps,
+            start_step=start,
+            progress=run.progress,
         )
-        self.total_steps = recipe.epochs * self.steps_per_epoch
-        self.schedule = epoch_cosine(
-            recipe.learning_rate, recipe.epochs, self.steps_per_epoch, recipe.warmup_steps
-        )
-        self.optimizer = adamw(
-            self.schedule,
-            weight_decay=recipe.weight_decay,
-            b1=recipe.b1,
-            b2=recipe.b2,
-            eps=recipe.eps,
-        )
-        self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, create=True)
-        self.log: TrainingLog | None = None
-        self.last_matrix: np.ndarray | None = None
-
-    def start(self) -> tuple[TrainState, Params]:
-        """The state to go on from and the frozen weights; announces the run."""
-        experiment, resumed = self.experiment, self.checkpoints.latest is not None
-        if resumed:
-            saved = read_provenance(experiment, self.checkpoints, self.workdir, training=True)
-        trainable, frozen, frozen_sha256, sources = experiment.setup.start()
-        self.provenance = Provenance(
-            config=experiment.settings,
-            classes=experiment.info.classes,
-            preparation=experiment.info.preparation,
-            frozen_sha256=frozen_sha256,
-            sources=sources,
-        )
-        state, progress = self._fresh_state(trainable), {}
-        if resumed:
-            check_frozen(frozen_sha256, saved)
-            state, progress = self.checkpoints.restore(state)
-        self.checkpoints.check_room(state)
-        first = jax.process_index() == 0
-        if first:
-            self._announce(int(state.step))
-        self.log = TrainingLog(
-            self.workdir,
-            start_step=int(state.step),
-            total_steps=self.total_steps,
-            steps_per_epoch=self.steps_per_epoch,
-            batch_size=self.config.train.batch_size,
-            every_steps=self.config.log_every_steps,
-            active=first,
-        )
-        self.log.sums |= progress.get("epoch_sums", {})
-        return state, frozen
-
-    def _fresh_state(self, trainable: dict[str, np.ndarray]) -> TrainState:
-        setup = self.experiment.setup
-        placed = sharding.place(trainable, setup.shardings)
-        abstract = jax.eval_shape(lambda t: new_state(t, self.optimizer), placed)
-        shardings = sharding.state_shardings(abstract, setup.mesh, setup.shardings)
-        return jax.jit(lambda t: new_state(t, self.optimizer), out_shardings=shardings)(placed)
-
-    def loop(self, state: TrainState, frozen: Params) -> TrainState:
-        """Takes all steps from the state's to the last; gives the given state's memory away."""
-        config, experiment = self.config, self.experiment
-        train_step = jax.jit(
-            make_train_step(experiment.setup.model, self.optimizer, experiment.augment),
-            donate_argnums=0,
-            out_shardings=(jax.tree.map(lambda x: x.sharding, state), None),
-        )
-        mesh = experiment.setup.mesh
-        key = jax.device_put(jax.random.key(config.seed), sharding.replicated(mesh))
-        where, start = sharding.batch_sharding(mesh), int(state.step)
-        batches = train_batches(
-            config.data.dir,
-            experiment.train_splits,
-            batch_size=config.train.batch_size,
+        stack.callback(log.close)
+        rows = data.local_rows(program.batch_sharding, batch_size)
+        batches = data.train_batches(
+            fold.train,
+            card.reading,
+            batch_size=batch_size,
             seed=config.seed,
-            epochs=config.train.epochs,
-            start_batch=start,
-            **experiment.batch_shape(),
+            epochs=epochs.epochs,
+            start_batch=epochs.batch(start),
+            rows=rows,
+            num_workers=config.data.num_workers,
         )
-        pending: tuple[int, dict[str, jax.Array]] | None = None
+        stack.callback(batches.close)
+
+        #### Steps. The host waits for the device where it logs, evaluates or saves, nowhere else.
+        key, answers = program.key(config.seed), None
+        waiting: list[tuple[int, Metrics]] = []
         for step, batch in enumerate(batches, start + 1):
-            state, metrics = train_step(state, frozen, to_global(batch, where), key)
-            if pending is not None:
-                self._log_step(*pending)  # read the step before while this one runs
-            pending = (step, metrics)
-            epoch_ends = step % self.steps_per_epoch == 0
-            if not epoch_ends and step % config.checkpoint.every_steps:
+            placed = data.to_global(batch, program.batch_sharding, batch_size, rows)
+            state, metrics = program.train_step(state, frozen, placed, key)
+            waiting.append((step, metrics))
+            if len(waiting) > _IN_FLIGHT:
+                jax.block_until_ready(waiting[-1 - _IN_FLIGHT][1])
+            epoch, rest = epochs.finished(step)
+            saves = rest == 0 or step % every == 0
+            if not saves and not log.is_due(step):
                 continue
-            self._log_step(*pending)
-            pending = None
-            if epoch_ends:
-                self._end_epoch(step, {**frozen, **state.trainable})
-            progress = {"epoch_sums": dict(self.log.sums)}
-            self.checkpoints.save(state, progress, self.provenance.to_dict())
-        return state
+            for done, values in jax.device_get(waiting):
+                _check_finite(done, values, config, fold, program, checkpoints)
+                log.step(done, values, program.schedule(done - 1))
+            waiting.clear()
+            if rest == 0:
+                last, test = step == epochs.total_steps, {}
+                if last or epoch % config.eval.every_epochs == 0:
+                    answers = _evaluate(config, fold, program, state, frozen, card)
+                    test = _figures(answers, card)
+                    card = dataclasses.replace(card, figures={"step": step, **test})
+                log.epoch(step, program.schedule(step - 1), test)
+            if saves:
+                checkpoints.save(state, card, log.progress())
 
-    def _log_step(self, step: int, metrics: dict[str, jax.Array]):
-        self.log.step(step, jax.device_get(metrics), float(self.schedule(step - 1)))
-
-    def _end_epoch(self, step: int, params: Params):
-        test, last = {}, step == self.total_steps
-        if last or step // self.steps_per_epoch % self.config.eval.every_epochs == 0:
-            matrix = self.experiment.evaluate(params)
-            test = {"test_uar": float(uar(matrix)), "test_war": float(war(matrix))}
-            self.last_matrix = matrix if last else None
-        self.log.epoch(step, float(self.schedule(step - 1)), test)
-
-    def _announce(self, start: int):
-        """Prints what is about to run and writes the settings beside it."""
-        experiment, setup = self.experiment, self.experiment.setup
-        console = Console(stderr=True)
-        if not console.is_terminal:
-            console.width = _LOG_WIDTH
-        stored = {TRAINED: "float32", FROZEN: setup.model.dtype}
-        console.print(freeze_table(setup.shapes, setup.labels, stored))
-        mesh = " x ".join(f"{axis} {size}" for axis, size in setup.mesh.shape.items())
-        console.print(
-            f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, mesh {mesh}\n"
-            f"data: {self.config.data.dir}, trained on {', '.join(experiment.train_splits)}, "
-            f"tested on {', '.join(experiment.test_splits)}\n"
-            f"steps: {self.total_steps}, "
-            + (f"going on after step {start}" if start else "from the start"),
-            highlight=False,
+        #### Report of the last epoch, which is the protocol's.
+        if answers is None:  # the run had ended before
+            answers = _evaluate(config, fold, program, state, frozen, card)
+        files.write(workdir / "card.json", _json(card.to_dict()))
+        return write_report(
+            workdir / "report",
+            answers,
+            card.classes,
+            settings={"model": str(workdir), "data": card.data, "card": card.to_dict()},
+            history=log.history,
+            step=epochs.total_steps,
         )
-        settings = json.dumps(self.provenance.to_dict(), indent=2) + "\n"
-        files.write(self.workdir / "config.json", settings)
-        overview = parameter_overview.get_parameter_overview(setup.shapes, include_stats=False)
-        files.write(self.workdir / "parameters.txt", overview + "\n")
 
-    def close(self):
-        """Ends display and checkpoints, whatever happened."""
-        if self.log is not None:
-            self.log.close()
-        self.checkpoints.close()
+
+def _begin(config: ConfigDict, fold: Fold, workdir: Path) -> Run:
+    """A run from the first step: encoders from their files or a whole model, the rest drawn."""
+    base = load_model(config.init_from) if config.init_from else None
+    encoders = Encoders.read(
+        image_weights=config.image_weights,
+        audio_weights=config.audio_weights,
+        image_sha256=config.image_sha256,
+        audio_sha256=config.audio_sha256,
+        audio_positions=config.audio_positions,
+    )
+    settings = resolve(config, fold, fill_from(base.card.model) if base else encoders.fit)
+    program = Program(settings, make_mesh(**config.mesh))
+    data.local_rows(program.batch_sharding, config.train.batch_size)  # refuses uneven batches now
+    data.local_rows(program.batch_sharding, config.eval.batch_size)
+    notes = []
+    if base is None:
+        params, sources = initial_params(program.model, seed=config.seed, encoders=encoders)
+    else:
+        params, fresh = params_from_model(
+            program.model, base.params, base.card.model, seed=config.seed
+        )
+        sources = {"seed": config.seed, "init_from": base.path, "its_sources": base.card.sources}
+        notes.append(_describe_base(base.path, base.card, fold, fresh))
+    trainable, frozen = split(params, program.labels)
+    card = ModelCard(
+        model=program.model,
+        classes=fold.info.classes,
+        preparation=fold.info.preparation,
+        frame_order=config.data.frame_order,
+        missing_sound=config.data.missing_sound,
+        sources=sources,
+        data=provenance.describe_data(fold),
+        training={"config": settings, "frozen_sha256": write_frozen(workdir, frozen)},
+    )
+    state, placed = program.init_state(trainable), program.place_frozen(frozen)
+    return Run(program, card, state, placed, {}, notes)
+
+
+def _describe_base(path: str, card: ModelCard, fold: Fold, fresh: Sequence[str]) -> str:
+    if fresh:
+        return f"trained on from {path}; other classes, so {', '.join(fresh)} are drawn anew"
+    if card.classes is None or tuple(card.classes) == tuple(fold.info.classes):
+        return f"trained on from {path}"
+    if match_classes(fold.info.classes, card.classes) != list(range(len(card.classes))):
+        raise UserError(
+            f"config.init_from={path} has the classes {', '.join(card.classes)}, the data "
+            f"{', '.join(fold.info.classes)}: the same in another order. Prepare the data with "
+            f"--classes in the model's order"
+        )
+    return f"trained on from {path}, whose classes are {', '.join(card.classes)}"
+
+
+def _go_on(
+    config: ConfigDict, fold: Fold, workdir: Path, checkpoints: Checkpoints, saved: Saved
+) -> Run:
+    """A run from a checkpoint; it needs no file beside its own directory and the data."""
+    card = saved.card
+    settings = resolve(config, fold, fill_from(card.model))
+    provenance.check_same_run(settings, card, workdir)
+    provenance.check_same_files(settings, card, workdir)
+    provenance.check_preparation(fold.info.preparation, card, config.allow_mismatch)
+    provenance.check_same_data(provenance.describe_data(fold), card, workdir)
+    recipe = settings["train"]
+    epochs, notes = provenance.going_on(recipe, recipe["steps_per_epoch"], card, saved.step)
+    recipe |= dataclasses.asdict(epochs)
+    program = Program(settings, make_mesh(**config.mesh))
+    card = dataclasses.replace(card, training={**card.training, "config": settings})
+    state = checkpoints.state(saved, program.abstract_state())
+    frozen = program.place_frozen(read_frozen(workdir, card.training["frozen_sha256"]))
+    return Run(program, card, state, frozen, saved.progress, notes)
+
+
+def _announce(
+    config: ConfigDict, fold: Fold, run: Run, passed_over: Sequence[str], workdir: Path
+) -> None:
+    """Prints what is about to run and writes it beside the run."""
+    program, start = run.program, int(run.state.step)
+    stored = program.abstract_trainable() | program.abstract_frozen()
+    out = console()
+    out.print(freeze_table(program.shapes, program.labels, stored))
+    mesh = " x ".join(f"{axis} {size}" for axis, size in program.mesh.shape.items())
+    out.print(
+        f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, mesh {mesh}\n"
+        f"data: {config.data.dir}, trained on {', '.join(fold.train.splits)}, tested on "
+        f"{', '.join(fold.test.splits)}, classes {', '.join(fold.info.classes)}\n"
+        f"steps: {program.epochs.total_steps}, "
+        + (f"going on after step {start}" if start else "from the start")
+    )
+    for note in (*passed_over, *run.notes):
+        out.print(f"note: {note}")
+    files.write(workdir / "card.json", _json(run.card.to_dict()))
+    overview = parameter_overview.get_parameter_overview(program.shapes, include_stats=False)
+    files.write(workdir / "parameters.txt", overview + "\n")
+
+
+def _check_finite(
+    step: int,
+    metrics: Metrics,
+    config: ConfigDict,
+    fold: Fold,
+    program: Program,
+    checkpoints: Checkpoints,
+) -> None:
+    """Stops a run whose loss or gradients are not finite, before they reach a checkpoint."""
+    wrong = [name for name in ("loss", "grad_norm") if not math.isfinite(metrics[name])]
+    if not wrong:
+        return
+    clips = data.clips_of_batch(
+        fold.train,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        batch=program.epochs.batch(step - 1),
+    )
+    last = checkpoints.latest_step()
+    kept = "no checkpoint was written yet" if last is None else f"the checkpoint of step {last}"
+    raise UserError(
+        f"{' and '.join(wrong)} of step {step} are not finite; the batch's clips are "
+        f"{', '.join(clips)}. Last good: {kept}. Look at these clips, lower "
+        "config.train.learning_rate or set config.model.dtype=float32, then go on"
+    )
+
+
+def _evaluate(
+    config: ConfigDict,
+    fold: Fold,
+    program: Program,
+    state: TrainState,
+    frozen: Params,
+    card: ModelCard,
+) -> Answers:
+    return evaluate_clips(
+        program,
+        state.trainable,
+        frozen,
+        fold.test,
+        card.reading,
+        batch_size=config.eval.batch_size,
+        num_workers=config.data.num_workers,
+    )
+
+
+def _figures(answers: Answers, card: ModelCard) -> dict[str, float]:
+    predicted = answers.logits.argmax(axis=1)
+    matrix = confusion_matrix(answers.labels, predicted, card.model.num_classes)
+    return {"test_uar": uar(matrix), "test_war": war(matrix)}
+
+
+def _json(values: Settings) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

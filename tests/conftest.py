@@ -11,15 +11,16 @@ from mmadfer_jax.clips.clip import PrepareSettings
 from mmadfer_jax.clips.frames import encode_jpeg
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import Record, ShardWriter
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import ModelConfig
+from tests.sizes import sizes
 
-SMALL = ModelConfig(
+SMALL = sizes(
     num_classes=3,
     num_frames=4,
-    image_size=32,
+    image_shape=32,
     image_patch=16,
     image_stride=16,
-    spectrogram_shape=(64, 128),
+    audio_shape=(64, 128),
     audio_patch=(16, 32),
     audio_stride=(16, 32),
     width=24,
@@ -41,6 +42,8 @@ SMALL = ModelConfig(
 def pytest_configure():
     # Four devices on the CPU, so that sharded and unsharded runs can be compared.
     jax.config.update("jax_num_cpu_devices", 4)
+    # A shape that broadcasts by accident is an error.
+    jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -92,10 +95,19 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def set_model(config: ConfigDict, model: ModelConfig) -> None:
+    """Gives a config the sizes of a model; the number of classes is the data's."""
+    values = dataclasses.asdict(model)
+    for side in ("image", "audio"):
+        config.model[side].update(values.pop(side))
+    del values["num_classes"]
+    config.model.update(values)
+
+
 def small_settings(dataset: Path) -> ConfigDict:
     """Two epochs of two steps on the small dataset, with the paper's freeze rules."""
     config = default.get_config()
-    config.model.update(dataclasses.asdict(SMALL))
+    set_model(config, SMALL)
     config.data.dir = str(dataset)
     config.train.update({"batch_size": 8, "epochs": 2, "learning_rate": 1e-3})
     config.eval.batch_size = 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import abstract_params
 
 GOLDEN = Path(__file__).parent / "golden"

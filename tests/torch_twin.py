@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import EncoderConfig, ModelConfig
 
 
 class Attention(nn.Module):
@@ -60,23 +60,23 @@ def grid(shape, patch, stride) -> int:
 
 
 class Tower(nn.Module):
-    def __init__(self, c: ModelConfig, *, shape, channels: int, patch, stride, unused_head: int):
+    def __init__(self, model: ModelConfig, c: EncoderConfig, unused_head: int):
         super().__init__()
-        prompts = c.prompts * c.stages
+        prompts = model.prompts * model.stages
         self.cls_token = nn.Parameter(torch.zeros(1, 1, c.width))
         self.pos_embed = nn.Parameter(
-            torch.zeros(1, 1 + grid(shape, patch, stride) + prompts, c.width)
+            torch.zeros(1, 1 + grid(c.shape, c.patch, c.stride) + prompts, c.width)
         )
         self.learnable_prompts_init = nn.Parameter(torch.zeros(prompts, c.width))
         self.learnable_prompts_progr = nn.ParameterList(
-            nn.Parameter(torch.zeros(c.prompts, c.width)) for _ in range(c.stages)
+            nn.Parameter(torch.zeros(model.prompts, c.width)) for _ in range(model.stages)
         )
-        self.patch_embed = PatchEmbed(channels, c.width, patch, stride)
+        self.patch_embed = PatchEmbed(c.channels, c.width, c.patch, c.stride)
         self.blocks = nn.ModuleList(Block(c.width, c.heads, c.mlp_dim) for _ in range(c.depth))
         self.norm = nn.LayerNorm(c.width, eps=1e-6)
         self.head = nn.Linear(c.width, unused_head)
         self.temporal_att_post = nn.ModuleList(
-            nn.Sequential(nn.Linear(c.bottleneck, c.width), nn.GELU()) for _ in range(c.depth)
+            nn.Sequential(nn.Linear(model.bottleneck, c.width), nn.GELU()) for _ in range(c.depth)
         )
         self.all_gate = nn.ParameterList(nn.Parameter(torch.zeros(1)) for _ in range(c.depth))
 
@@ -87,14 +87,15 @@ class Tower(nn.Module):
 
 
 class ImageTower(Tower):
-    def __init__(self, c: ModelConfig, **settings):
-        super().__init__(c, **settings)
+    def __init__(self, model: ModelConfig, unused_head: int):
+        super().__init__(model, model.image, unused_head)
+        width, bottleneck, depth = model.image.width, model.bottleneck, model.depth
         self.audio_proj_pre = nn.ModuleList(
-            nn.Sequential(nn.Linear(c.width, c.bottleneck), nn.LayerNorm(c.bottleneck))
-            for _ in range(c.depth)
+            nn.Sequential(nn.Linear(width, bottleneck), nn.LayerNorm(bottleneck))
+            for _ in range(depth)
         )
-        self.temporal_pre = nn.ModuleList(nn.Linear(c.width, c.bottleneck) for _ in range(c.depth))
-        self.temporal_pre_norm = nn.ModuleList(nn.LayerNorm(c.bottleneck) for _ in range(c.depth))
+        self.temporal_pre = nn.ModuleList(nn.Linear(width, bottleneck) for _ in range(depth))
+        self.temporal_pre_norm = nn.ModuleList(nn.LayerNorm(bottleneck) for _ in range(depth))
 
 
 class TemporalAttention(nn.Module):
@@ -176,23 +177,9 @@ class Twin(nn.Module):
         self.config = c = config
         self.temporal_net = TemporalNet(c)
         self.our_classifier = nn.Linear(c.temporal_width, c.num_classes)
-        self.vision_proj = nn.Linear(c.width, c.temporal_width)
-        self.image_encoder = ImageTower(
-            c,
-            shape=(c.image_size, c.image_size),
-            channels=3,
-            patch=(c.image_patch, c.image_patch),
-            stride=(c.image_stride, c.image_stride),
-            unused_head=12,
-        )
-        self.audio_model = Tower(
-            c,
-            shape=c.spectrogram_shape,
-            channels=1,
-            patch=c.audio_patch,
-            stride=c.audio_patch_stride,
-            unused_head=1000,
-        )
+        self.vision_proj = nn.Linear(c.image.width, c.temporal_width)
+        self.image_encoder = ImageTower(c, unused_head=12)
+        self.audio_model = Tower(c, c.audio, unused_head=1000)
 
     def fuse(self, i: int, v, a):
         image, audio = self.image_encoder, self.audio_model
@@ -211,15 +198,15 @@ class Twin(nn.Module):
         for i in range(c.depth):
             a, v = audio.blocks[i](a), image.blocks[i](v)
             v, a = self.fuse(i, v, a)
-            stage, rest = divmod(i, c.depth // c.stages)
-            if rest == 0:
+            if i in c.stage_starts:
+                stage = c.stage_starts.index(i)
                 v, a = self.add_prompts(image, v, stage), self.add_prompts(audio, a, stage)
-        features = image.norm(v)[:, 0].view(len(a), -1, c.width) + audio.norm(a)[:, :1]
+        features = image.norm(v)[:, 0].view(len(a), -1, c.image.width) + audio.norm(a)[:, :1]
         return self.our_classifier(self.temporal_net(self.vision_proj(features)))
 
     def add_prompts(self, tower: Tower, x, stage: int):
         c = self.config
-        new = torch.zeros(c.prompts * c.stages, c.width)
+        new = torch.zeros(c.prompts * c.stages, c.image.width)
         new[stage * c.prompts : (stage + 1) * c.prompts] = tower.learnable_prompts_progr[stage]
         return x + F.pad(new, (0, 0, x.shape[1] - len(new), 0))
 

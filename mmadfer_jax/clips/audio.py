@@ -8,9 +8,6 @@ from mmadfer_jax.errors import UserError
 
 MEL_BINS = 128
 MAX_FRAMES = 512
-MEAN, STD = -4.2677393, 4.5689974  # of AudioSet's log-mels, as AudioMAE and AST normalise them
-
-MISSING_SOUND = ("zeros", "mean")
 
 _WINDOW_SECONDS, _SHIFT_SECONDS = 0.025, 0.010
 _LOW_HZ = 20.0
@@ -68,30 +65,6 @@ def log_mel(wave: np.ndarray, sample_rate: int, mean: float | None = None) -> np
     spectrum = np.fft.rfft(frames, fft_size)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)  # [n, fft_size / 2 + 1]
     return np.log(np.maximum(power @ mel_bank(sample_rate, fft_size), _FLOOR))
-
-
-def model_input(
-    spectrogram: np.ndarray | None, length: int = MAX_FRAMES, missing_sound: str = "zeros"
-) -> np.ndarray:
-    """What the model sees: padded with zeros, then normalised.
-
-    The zeros come before the normalisation, so padding is a constant 0.467, as in the reference.
-
-    Args:
-        spectrogram: [n, 128] log-mel, or None without sound; frames past `length` are cut.
-        length: Number of time steps of the result.
-        missing_sound: What stands for no sound: "zeros" as padding has them, which is what the
-            reference does, or "mean", the mean of the normalisation.
-
-    Returns:
-        float32 [length, 128].
-    """
-    padded = np.zeros((length, MEL_BINS), np.float32)
-    if spectrogram is None and missing_sound == "mean":
-        return padded
-    if spectrogram is not None:
-        padded[: len(spectrogram)] = spectrogram[:length]
-    return (padded - np.float32(MEAN)) / np.float32(2 * STD)
 
 
 def resample(wave: np.ndarray, sample_rate: int, target_rate: int) -> np.ndarray:

@@ -26,6 +26,7 @@ from upath import UPath
 from mmadfer_jax import files
 from mmadfer_jax.clips.audio import MEL_BINS
 from mmadfer_jax.data import tfrecord
+from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.shards import index_path, load_split, shard_name
 from mmadfer_jax.errors import UserError
 
@@ -190,8 +191,11 @@ class RecordSource:
     Args:
         directory: The dataset's directory.
         splits: Names of the splits, read one after the other.
+        info: Of the dataset; read where it is first asked for, if not given.
 
     Attributes:
+        directory: The dataset's directory.
+        splits: Names of the splits.
         labels: int32 [n], without reading a clip.
         ids: The n clips' names.
 
@@ -199,11 +203,17 @@ class RecordSource:
         UserError: A split is unknown or empty, a shard missing or short.
     """
 
-    def __init__(self, directory: str | os.PathLike | UPath, splits: Sequence[str]):
+    def __init__(
+        self,
+        directory: str | os.PathLike | UPath,
+        splits: Sequence[str],
+        info: DatasetInfo | None = None,
+    ):
         if not splits or isinstance(splits, str):
             raise UserError(f"splits must be a list of at least one name, got {splits!r}")
         if len(set(splits)) != len(splits):
             raise UserError(f"splits name one twice: {list(splits)}")
+        self.directory, self.splits, self._info = directory, tuple(splits), info
         shards = [shard for split in splits for shard in load_split(directory, split)]
         self._paths = [shard.path for shard in shards]
         self._shards = np.repeat(np.arange(len(shards)), [len(shard.ids) for shard in shards])
@@ -218,6 +228,13 @@ class RecordSource:
         self._lock = threading.Lock()
         # At exit the system closes them; a finaliser then could only get in a reader's way.
         weakref.finalize(self, _close, self._files).atexit = False
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What the dataset says of itself."""
+        if self._info is None:
+            self._info = DatasetInfo.load(self.directory)
+        return self._info
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -85,7 +85,7 @@ def confusion_matrix_figure(
     bar = axes.figure.colorbar(image, cax=scale)
     bar.set_label("percent of the true class", fontsize=_FONT)
     bar.ax.tick_params(labelsize=_SMALL)
-    axes.figure.savefig(path, dpi=_DPI, bbox_inches="tight", pad_inches=0.05)
+    axes.figure.savefig(path, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.05)
 
 
 def curves_figure(history: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
@@ -124,7 +124,7 @@ def curves_figure(history: Sequence[Mapping[str, Any]], path: str | os.PathLike)
         axes.yaxis.get_offset_text().set_fontsize(_SMALL)
         if drawn > 1:
             axes.legend(fontsize=_SMALL, frameon=False)
-    figure.savefig(path, dpi=_DPI, bbox_inches="tight", pad_inches=0.05)
+    figure.savefig(path, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.05)
 
 
 def _points(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:

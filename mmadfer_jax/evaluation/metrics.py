@@ -1,31 +1,27 @@
 """Confusion matrix, UAR and WAR: the figures dynamic expression recognition is judged by."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 
-def confusion_matrix(
-    predictions: jax.Array, labels: jax.Array, mask: jax.Array, num_classes: int
-) -> jax.Array:
-    """Counts clips by true and predicted class; jit it, and add up the matrices of batches.
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts clips by true and predicted class.
 
     Args:
-        predictions: [B, K] logits, of which the largest counts, or int [B] classes.
-        labels: int [B], true classes.
-        mask: bool [B], False for padding, which is not counted.
+        labels: int [n], true classes.
+        predictions: int [n], predicted classes.
         num_classes: K.
 
     Returns:
-        int32 [K, K], rows the true classes, columns the predicted ones.
+        int64 [K, K], rows the true classes, columns the predicted ones.
     """
-    if predictions.ndim == 2:
-        predictions = predictions.argmax(axis=-1)
-    cells = labels * num_classes + predictions
-    # One column too many takes the padding.
-    cells = jnp.where(mask, cells, num_classes**2)
-    counts = jnp.zeros(num_classes**2 + 1, jnp.int32).at[cells].add(1)
-    return counts[:-1].reshape(num_classes, num_classes)
+    cells = np.asarray(labels, np.int64) * num_classes + predictions
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [n, K] of logits [n, K]."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def per_class_recall(matrix: np.ndarray) -> np.ndarray:

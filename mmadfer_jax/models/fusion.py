@@ -37,14 +37,22 @@ class FusionBottleneck(nnx.Module):
     brought up again and added behind a gate. Gates start at 0, so fusion starts as the identity.
     """
 
-    def __init__(self, width: int, bottleneck: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.image_down = linear(width, bottleneck, dtype=dtype, rngs=rngs)
+    def __init__(
+        self,
+        image_width: int,
+        audio_width: int,
+        bottleneck: int,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.image_down = linear(image_width, bottleneck, dtype=dtype, rngs=rngs)
         self.image_norm = layer_norm(bottleneck, NORM_EPS, dtype=dtype, rngs=rngs)
-        self.image_up = linear(bottleneck, width, dtype=dtype, rngs=rngs)
+        self.image_up = linear(bottleneck, image_width, dtype=dtype, rngs=rngs)
         self.image_gate = nnx.Param(jnp.zeros((1,)))
-        self.audio_down = linear(width, bottleneck, dtype=dtype, rngs=rngs)
+        self.audio_down = linear(audio_width, bottleneck, dtype=dtype, rngs=rngs)
         self.audio_norm = layer_norm(bottleneck, NORM_EPS, dtype=dtype, rngs=rngs)
-        self.audio_up = linear(bottleneck, width, dtype=dtype, rngs=rngs)
+        self.audio_up = linear(bottleneck, audio_width, dtype=dtype, rngs=rngs)
         self.audio_gate = nnx.Param(jnp.zeros((1,)))
 
     def __call__(
@@ -67,8 +75,8 @@ class FusionBottleneck(nnx.Module):
         image_mean = _mean(zv.reshape(audio.shape[0], -1, zv.shape[-1]), 1)  # [B, R]
         image_update = jax.nn.gelu(self.image_up(zv + audio_mean[:, None]), approximate=False)
         audio_update = jax.nn.gelu(self.audio_up(za + image_mean[:, None]), approximate=False)
-        image_gate = jnp.tanh(self.image_gate[...]).astype(image.dtype)
-        audio_gate = jnp.tanh(self.audio_gate[...]).astype(audio.dtype)
+        image_gate = jnp.tanh(self.image_gate[...]).astype(image.dtype)[:, None, None]
+        audio_gate = jnp.tanh(self.audio_gate[...]).astype(audio.dtype)[:, None, None]
         return image + image_gate * image_update, audio + audio_gate * audio_update
 
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from mmadfer_jax.models.config import EncoderConfig
+
 # Encoder weights are normally replaced by pre-trained ones; from scratch they start as MAE's do.
 _encoder_linear = {
     "kernel_init": nnx.initializers.xavier_uniform(),
@@ -74,13 +76,6 @@ class PatchEmbed(nnx.Module):
         return tokens.reshape(tokens.shape[0], -1, tokens.shape[-1])
 
 
-def grid_size(
-    shape: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int]
-) -> tuple[int, int]:
-    """Rows and columns of patches in a picture of `shape`."""
-    return (shape[0] - patch[0]) // stride[0] + 1, (shape[1] - patch[1]) // stride[1] + 1
-
-
 def sincos_positions(rows: int, columns: int, width: int) -> jax.Array:
     """Fixed two-dimensional sine-cosine codes of a grid, row-major (He et al., 2022, MAE).
 
@@ -92,7 +87,7 @@ def sincos_positions(rows: int, columns: int, width: int) -> jax.Array:
     frequencies = 10000.0 ** (-jnp.arange(quarter) / quarter)
 
     def code(places: int) -> jax.Array:
-        angles = jnp.arange(places)[:, None] * frequencies
+        angles = jnp.arange(places)[:, None] * frequencies[None]
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
 
     by_row, by_column = jnp.repeat(code(rows), columns, axis=0), jnp.tile(code(columns), (rows, 1))
@@ -156,52 +151,34 @@ class Block(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """A ViT whose token sequence ends in prompts: `[cls, patches, prompts] + pos_embed`.
+    """A ViT whose token sequence ends in prompts: `[specials, patches, prompts] + pos_embed`.
 
     It has no forward pass of its own: `MmaDfer` drives the layers of two encoders side by side.
-    Prompts are added to the sequence at its end and are renewed once a stage (paper, section 3.2).
-
-    AST (Gong et al., 2021) differs in two things: with `distilled` a second special token follows
-    the CLS token and the feature is the mean of both; with `transposed` a picture's second axis
-    becomes its rows, so that a (time, frequency) spectrogram gives frequency-major patches.
+    Prompts stand at the end of the sequence and are renewed once a stage (paper, section 3.2).
     """
 
     def __init__(
         self,
+        config: EncoderConfig,
         *,
-        shape: tuple[int, int],
-        channels: int,
-        patch: tuple[int, int],
-        stride: tuple[int, int],
-        width: int,
-        depth: int,
-        heads: int,
-        mlp_dim: int,
         prompts: int,
         stages: int,
         drop_path_rate: float,
-        norm_eps: float,
-        distilled: bool = False,
-        transposed: bool = False,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        self.dtype = dtype
-        self.transposed = transposed
-        self.specials = 2 if distilled else 1
-        rows, columns = grid_size(shape, patch, stride)
-        all_prompts = prompts * stages
+        self.config, self.dtype = config, dtype
+        width, all_prompts = config.width, prompts * stages
         self.cls_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
-        if distilled:
+        if config.special_tokens == 2:
             self.dist_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
         # Normally the patches' positions come from a pre-trained file; from scratch they start as
         # MAE's. The prompts' start as N(0, 1).
-        grid = (columns, rows) if transposed else (rows, columns)
         self.pos_embed = nnx.Param(
             jnp.concatenate(
                 [
-                    jnp.zeros((1, self.specials, width)),
-                    sincos_positions(*grid, width)[None],
+                    jnp.zeros((1, config.special_tokens, width)),
+                    sincos_positions(*config.grid, width)[None],
                     rngs.params.normal((1, all_prompts, width)),
                 ],
                 axis=1,
@@ -212,24 +189,36 @@ class Encoder(nnx.Module):
         self.progressive_prompts = nnx.List(
             nnx.Param(prompt_scale * rngs.params.normal((prompts, width))) for _ in range(stages)
         )
-        if transposed:
+        patch, stride = config.patch, config.stride
+        if config.patch_order == "columns":
             patch, stride = patch[::-1], stride[::-1]
-        self.patch_embed = PatchEmbed(channels, width, patch, stride, dtype=dtype, rngs=rngs)
-        rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
+        self.patch_embed = PatchEmbed(config.channels, width, patch, stride, dtype=dtype, rngs=rngs)
+        rates = [drop_path_rate * i / max(config.depth - 1, 1) for i in range(config.depth)]
         self.blocks = nnx.List(
-            Block(width, heads, mlp_dim, rate, norm_eps, dtype=dtype, rngs=rngs) for rate in rates
+            Block(
+                width, config.heads, config.mlp_dim, rate, config.norm_eps, dtype=dtype, rngs=rngs
+            )
+            for rate in rates
         )
-        self.norm = layer_norm(width, norm_eps, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(width, config.norm_eps, dtype=dtype, rngs=rngs)
 
     def embed(self, pictures: jax.Array) -> jax.Array:
-        """Turns pictures [n, H, W, C] into the first layer's tokens [n, 1 + N + P*G, D].
+        """Turns pictures into the first layer's tokens.
 
-        With `distilled` there are 2 + N + P*G.
+        Args:
+            pictures: float32 [n, H, W, C], as the config's mean and std take them.
+
+        Returns:
+            [n, specials + N + P*G, D] in the compute type.
         """
-        if self.transposed:
+        mean, std = (jnp.array(x).reshape(1, 1, 1, -1) for x in (self.config.mean, self.config.std))
+        pictures = ((pictures - mean) / std).astype(self.dtype)
+        if self.config.patch_order == "columns":
             pictures = pictures.swapaxes(1, 2)
         n, patches = pictures.shape[0], self.patch_embed(pictures)
-        specials = [self.cls_token[...]] + ([self.dist_token[...]] if self.specials > 1 else [])
+        specials = [self.cls_token[...]]
+        if self.config.special_tokens == 2:
+            specials.append(self.dist_token[...])
         before, after = jnp.concatenate(specials, axis=1), self.prompts[...][None]
         before, after = (
             jnp.broadcast_to(x, (n, *x.shape[1:])).astype(self.dtype) for x in (before, after)
@@ -240,13 +229,13 @@ class Encoder(nnx.Module):
     def feature(self, tokens: jax.Array) -> jax.Array:
         """The normed special token of the last layer's tokens, [n, N, D] -> [n, 1, D].
 
-        With `distilled` it is the mean of both.
+        Of two special tokens it is the mean.
         """
-        specials = self.norm(tokens[:, : self.specials])
-        if self.specials == 1:
+        specials = self.norm(tokens[:, : self.config.special_tokens])
+        if self.config.special_tokens == 1:
             return specials
         mean = jnp.mean(specials, axis=1, keepdims=True, dtype=jnp.float32)
-        return mean.astype(tokens.dtype)
+        return mean.astype(specials.dtype)
 
     def add_stage_prompts(self, tokens: jax.Array, stage: int) -> jax.Array:
         """Adds the progressive prompts of `stage` to that stage's prompt tokens."""

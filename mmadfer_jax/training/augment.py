@@ -11,23 +11,24 @@ from mmadfer_jax.models.pixels import resize
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How clips are augmented in training; the defaults are those of the published models.
+    """How clips are augmented in training; `configs/default.py` has the published values.
 
     Attributes:
         brightness: Range of the factor on the pixels; (1, 1) leaves them alone.
         area: Range of the crop's share of the picture; None keeps the whole picture.
         aspect: Range of the crop's width / height.
         swap: Probability that a crop's width and height change places.
-        tries: Crops drawn until one fits into the picture; a square where none does.
         flip: Probability of a left-right flip.
     """
 
-    brightness: tuple[float, float] = (0.5, 1.5)
-    area: tuple[float, float] | None = (0.08, 1.0)
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    swap: float = 0.5
-    tries: int = 10
-    flip: float = 0.5
+    brightness: tuple[float, float]
+    area: tuple[float, float] | None
+    aspect: tuple[float, float]
+    swap: float
+    flip: float
+
+
+_TRIES = 10  # crops drawn until one fits into the picture; a square where none does
 
 
 class Draw(NamedTuple):
@@ -47,7 +48,7 @@ class Draw(NamedTuple):
 def draw(key: jax.Array, config: Augmentation, height: int, width: int) -> Draw:
     """Draws the augmentation of one clip of frames `height` by `width`."""
     # One call for all numbers: every call of a generator adds a second to the step's compilation.
-    numbers = jax.random.uniform(key, (4 + 3 * config.tries,))
+    numbers = jax.random.uniform(key, (4 + 3 * _TRIES,))
     brightness, flip, top, left = numbers[:4]
     return Draw(
         brightness=_between(brightness, config.brightness),

@@ -1,88 +1,185 @@
-"""Checkpoints (Orbax): what trains, the optimizer, the place in the data, and what it all means.
+"""Checkpoints (Orbax): what trains, the optimizer, the place in the data, and the model's card.
 
-`WORKDIR/checkpoints/STEP/` holds four items: `trainable`, `opt_state`, `progress` (step, batches
-taken, running sums of the epoch) and `metadata` (config, class names, the dataset's settings, the
-SHA-256 of the frozen weights). Frozen weights are not stored. Orbax writes a step under another
-name and renames it, so a killed run leaves no half-written checkpoint that counts.
+`WORKDIR/checkpoints/STEP/` holds three items: `trainable`, `opt_state` and `run`, a JSON file with
+the card, the progress (running sums of the epoch, history of the epochs before) and digests of all
+of it. Frozen weights lie beside the checkpoints, see `frozen`. Orbax writes a step under another
+name and renames it, so a killed run leaves no half-written checkpoint that counts; what was damaged
+afterwards is told by the digests, and the checkpoint before it counts instead.
 """
 
 import contextlib
 import hashlib
+import json
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mmadfer_jax.card import ModelCard
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.params import Params
-from mmadfer_jax.training.state import TrainState
+from mmadfer_jax.training.fingerprint import fingerprints
+from mmadfer_jax.training.program import TrainState
 
-_ITEMS = ("trainable", "opt_state", "progress", "metadata")
+_ITEMS = ("trainable", "opt_state", "run")
+_FOLDER, _DAMAGED = "checkpoints", "damaged"
+
+T = TypeVar("T")
 
 
-def weights_sha256(params: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, shapes and float32 values, independent of the order of the dict."""
-    digest = hashlib.sha256()
-    for path in sorted(params):
-        array = np.ascontiguousarray(params[path], dtype=np.float32)
-        digest.update(f"{path}{array.shape}".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
+class Saved(NamedTuple):
+    """A checkpoint without its arrays.
+
+    Attributes:
+        step: Steps taken.
+        card: The model's.
+        progress: What `Checkpoints.save` was given.
+        digests: Of the arrays, see `fingerprints`.
+    """
+
+    step: int
+    card: ModelCard
+    progress: dict[str, Any]
+    digests: dict[str, str]
+
+
+class _DamagedError(Exception):
+    """A checkpoint, or a part of it, is not what was saved."""
 
 
 class Checkpoints:
-    """The checkpoints of one work directory."""
+    """The checkpoints of one work directory.
 
-    def __init__(self, workdir: Path, *, keep: int = 2, create: bool = False):
+    Attributes:
+        directory: Where they lie.
+        damaged: Step -> what is wrong, of those that `newest` had to pass over.
+    """
+
+    def __init__(self, workdir: Path, *, keep: int = 2, writing: bool = False):
         """Opens them.
 
         Args:
-          workdir: the run's directory.
-          keep: how many of the newest to keep.
-          create: whether to make the directory; without it there must be a checkpoint.
+            workdir: The run's directory.
+            keep: How many of the newest to keep.
+            writing: Whether to make the directory and save; without it there must be a checkpoint.
 
         Raises:
-          UserError: where there is none to read and none may be made.
+            UserError: There is none to read and none may be made.
         """
-        self.directory = (Path(workdir) / "checkpoints").absolute()
-        if not create and not self.directory.is_dir():
+        self._workdir = Path(workdir)
+        self.directory = (self._workdir / _FOLDER).absolute()
+        self.damaged: dict[int, str] = {}
+        if not writing and not self.directory.is_dir():
             raise UserError(
-                f"{workdir} holds no checkpoint (no folder {self.directory.name} in it); "
-                "give the --workdir of a training run"
+                f"{workdir} holds no checkpoint (no folder {_FOLDER} in it); give the --workdir of "
+                "a training run"
             )
+        self._writing = writing
         self._manager = ocp.CheckpointManager(
             self.directory,
             item_names=_ITEMS,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, create=create, enable_async_checkpointing=True
+                max_to_keep=keep if writing else None,
+                create=writing,
+                read_only=not writing,
+                cleanup_tmp_directories=writing,
+                enable_async_checkpointing=writing,
             ),
         )
-        self.latest: int | None = self._manager.latest_step()
-        if not create and self.latest is None:
+        if not writing and not self._manager.all_steps():
             self.close()
             raise UserError(f"{workdir} holds no finished checkpoint; train first")
 
-    def save(self, state: TrainState, progress: Mapping[str, Any], metadata: Mapping[str, Any]):
+    def newest(self, restore: Callable[[Saved], T]) -> tuple[Saved, T] | None:
+        """The newest checkpoint that is whole, and what `restore` makes of it; None without any.
+
+        Damaged ones are passed over and, where checkpoints are written, set aside, so that the run
+        can save those steps again.
+
+        Args:
+            restore: Called with the checkpoint; calls `state` or `trainable` for its arrays.
+
+        Raises:
+            UserError: There are checkpoints, and none is whole.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                saved = self._read(step)
+                found = saved, restore(saved)
+            except _DamagedError as error:
+                self.damaged[step] = str(error)
+                continue
+            self._set_aside_damaged()
+            return found
+        if not steps:
+            return None
+        what = "; ".join(f"step {step}: {why}" for step, why in self.damaged.items())
+        raise UserError(
+            f"no checkpoint in {self.directory} can be read ({what}); copy the run again, or take "
+            "another --workdir to start anew"
+        )
+
+    def passed_over(self) -> tuple[str, ...]:
+        """What to say of damaged checkpoints that `newest` passed over."""
+        return tuple(
+            f"the checkpoint of step {step} is damaged, the one before it is taken: {why}"
+            for step, why in self.damaged.items()
+        )
+
+    def state(self, saved: Saved, abstract: TrainState) -> TrainState:
+        """The arrays of a checkpoint that go on being trained.
+
+        Args:
+            saved: Which one.
+            abstract: Shapes, types and shardings wanted; these need not be those it was saved with.
+        """
+        found = self._restore(
+            saved.step,
+            trainable=ocp.args.StandardRestore(abstract.trainable),
+            opt_state=ocp.args.StandardRestore(abstract.opt_state),
+        )
+        _check(saved, {"trainable": found["trainable"], "opt_state": found["opt_state"]})
+        step = jax.device_put(np.int32(saved.step), abstract.step.sharding)
+        return TrainState(step, found["trainable"], found["opt_state"])
+
+    def trainable(self, saved: Saved, abstract: Mapping[str, jax.ShapeDtypeStruct]) -> Params:
+        """Only the trained parameters of a checkpoint."""
+        restore = ocp.args.StandardRestore(dict(abstract))
+        found = self._restore(saved.step, trainable=restore)["trainable"]
+        _check(saved, {"trainable": found})
+        return found
+
+    def save(self, state: TrainState, card: ModelCard, progress: Mapping[str, Any]) -> None:
         """Starts writing `state`; returns before it is on disk.
 
         Raises:
-          UserError: where the disk has no room for it, or had none for the one before.
+            UserError: The disk has no room for it, or had none for the one before.
         """
         self.check_room(state)
-        step = int(state.step)
+        arrays = {"trainable": state.trainable, "opt_state": state.opt_state}
+        run = {"card": card.to_dict(), "progress": dict(progress), "digests": fingerprints(arrays)}
+        run["sha256"] = _sha256(run)
         with self._full_disk_is_said():
-            self._save(step, state, progress, metadata)
-        self.latest = step
+            self._manager.save(
+                int(state.step),
+                args=ocp.args.Composite(
+                    trainable=ocp.args.StandardSave(state.trainable),
+                    opt_state=ocp.args.StandardSave(state.opt_state),
+                    run=ocp.args.JsonSave(run),
+                ),
+            )
 
-    def check_room(self, state: TrainState):
+    def check_room(self, state: TrainState) -> None:
         """Refuses a disk that has no room for one more checkpoint.
 
         Raises:
-          UserError: that says how much there is and how much it takes.
+            UserError: That says how much there is and how much it takes.
         """
         # Orbax writes small arrays in blocks and merges them after.
         wanted = 1.5 * sum(x.nbytes for x in jax.tree.leaves(state)) + 16e6
@@ -92,6 +189,45 @@ class Checkpoints:
                 f"the disk of {self.directory} has {free / 1e6:.0f} MB free and a checkpoint takes "
                 f"up to {wanted / 1e6:.0f} MB; make room, then the same command goes on"
             )
+
+    def latest_step(self) -> int | None:
+        """Of the newest checkpoint that is finished or being written; None without any."""
+        return self._manager.latest_step()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Waits until everything is on disk."""
+        with self._full_disk_is_said():
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+    def _read(self, step: int) -> Saved:
+        run = self._restore(step, run=ocp.args.JsonRestore())["run"]
+        if not isinstance(run, dict) or run.pop("sha256", None) != _sha256(run):
+            raise _DamagedError("its description is damaged, or of an older version")
+        card = ModelCard.from_dict(run["card"], f"the checkpoint {self.directory / str(step)}")
+        return Saved(step, card, run["progress"], run["digests"])
+
+    def _restore(self, step: int, **items: ocp.args.CheckpointArgs) -> ocp.args.Composite:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:  # of any type: the bytes may be anything
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise _DamagedError(f"it cannot be read ({reason})") from error
+
+    def _set_aside_damaged(self) -> None:
+        if not self._writing or not self.damaged:
+            return
+        for step in self.damaged:
+            target = self._workdir / _DAMAGED / f"{step}-{time.time_ns()}"
+            target.parent.mkdir(exist_ok=True)
+            (self.directory / str(step)).rename(target)
+        self._manager.reload()
 
     @contextlib.contextmanager
     def _full_disk_is_said(self) -> Iterator[None]:
@@ -105,57 +241,15 @@ class Checkpoints:
                 "from the newest checkpoint"
             ) from error
 
-    def _save(
-        self,
-        step: int,
-        state: TrainState,
-        progress: Mapping[str, Any],
-        metadata: Mapping[str, Any],
-    ):
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                trainable=ocp.args.StandardSave(state.trainable),
-                opt_state=ocp.args.StandardSave(state.opt_state),
-                progress=ocp.args.JsonSave({"step": step, **progress}),
-                metadata=ocp.args.JsonSave(dict(metadata)),
-            ),
+
+def _check(saved: Saved, arrays: Any) -> None:
+    wrong = [path for path, digest in fingerprints(arrays).items() if saved.digests[path] != digest]
+    if wrong:
+        raise _DamagedError(
+            f"{len(wrong)} of its arrays are not what was saved, such as {wrong[0]}"
         )
 
-    def metadata(self) -> dict[str, Any]:
-        """Config, class names, dataset settings and frozen SHA-256 of the newest checkpoint."""
-        return self._restore(metadata=ocp.args.JsonRestore())["metadata"]
 
-    def restore(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The newest state and its progress.
-
-        Args:
-          state: arrays or abstract arrays with the shapes, types and shardings wanted, which need
-            not be those it was saved with.
-        """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        found = self._restore(
-            trainable=ocp.args.StandardRestore(abstract.trainable),
-            opt_state=ocp.args.StandardRestore(abstract.opt_state),
-            progress=ocp.args.JsonRestore(),
-        )
-        step = jax.device_put(np.int32(found["progress"]["step"]), state.step.sharding)
-        return TrainState(step, found["trainable"], found["opt_state"]), found["progress"]
-
-    def trainable(self, abstract: Mapping[str, jax.ShapeDtypeStruct]) -> Params:
-        """Only the trained parameters of the newest checkpoint."""
-        return self._restore(trainable=ocp.args.StandardRestore(dict(abstract)))["trainable"]
-
-    def _restore(self, **items: ocp.args.CheckpointArgs) -> ocp.args.Composite:
-        try:
-            return self._manager.restore(self.latest, args=ocp.args.Composite(**items))
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            raise UserError(
-                f"the checkpoint {self.directory / str(self.latest)} cannot be read: {error}"
-            ) from error
-
-    def close(self):
-        """Waits until everything is on disk."""
-        with self._full_disk_is_said():
-            self._manager.wait_until_finished()
-            self._manager.close()
+def _sha256(run: Mapping[str, Any]) -> str:
+    text = json.dumps(run, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -11,56 +11,47 @@ import os
 import weakref
 from collections.abc import Iterator, Sequence
 
-import cv2
 import grain
 import jax
 import numpy as np
 from absl import flags
 
-from mmadfer_jax.clips import audio, frames
-from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.clips import frames
+from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
 
-def fold_splits(info: DatasetInfo, fold: int | None) -> tuple[list[str], list[str]]:
-    """The splits to train and to test on.
-
-    Sets with parts `part1`, `part2`, ...: fold k is tested on part k and trained on the others.
-    Sets with fixed splits `train` and `test` have no folds, `fold` does not matter.
-
-    Raises:
-        UserError: The dataset has no such fold, or neither parts nor fixed splits.
-    """
-    if {"train", "test"} <= set(info.splits):
-        return ["train"], ["test"]
-    parts = [f"part{k}" for k in range(1, len(info.splits) + 1) if f"part{k}" in info.splits]
-    if len(parts) < 2:
-        raise UserError(
-            f"dataset {info.name} has splits {', '.join(info.splits)}; expected train and test, or "
-            "part1, part2 and so on"
-        )
-    test = f"part{fold}"
-    if test not in parts:
-        raise UserError(f"no fold {fold} in dataset {info.name}; it has 1 to {len(parts)}")
-    return [part for part in parts if part != test], [test]
-
-
-def batches_per_epoch(directory: str | os.PathLike, splits: Sequence[str], batch_size: int) -> int:
+def batches_per_epoch(source: RecordSource, batch_size: int) -> int:
     """Training batches an epoch; the last partial one is dropped.
 
     Raises:
-        UserError: The splits have fewer clips than one batch, or are not there.
+        UserError: There are fewer clips than one batch.
     """
-    count = len(RecordSource(directory, splits))
-    if count < batch_size:
+    if len(source) < batch_size:
         raise UserError(
-            f"{directory} has {count} clips in {', '.join(splits)}, fewer than one batch of "
-            f"{batch_size}; choose a smaller batch size"
+            f"{source.directory} has {len(source)} clips in {', '.join(source.splits)}, fewer than "
+            f"one batch of {batch_size}; choose a smaller batch size"
         )
-    return count // batch_size
+    return len(source) // batch_size
+
+
+def local_rows(sharding: jax.sharding.Sharding, batch_size: int) -> np.ndarray:
+    """The rows of a global batch that this process's devices hold, int64, rising.
+
+    Raises:
+        UserError: The batch cannot be split evenly over the devices.
+    """
+    try:
+        indices = sharding.addressable_devices_indices_map((batch_size,))
+    except ValueError as error:
+        raise UserError(
+            f"the batch size is {batch_size}; expected a multiple of the number of parts into "
+            f"which the mesh splits a batch ({error})"
+        ) from error
+    return np.unique(np.concatenate([np.arange(batch_size)[index] for index in indices.values()]))
 
 
 class Batches(Iterator[Batch]):
@@ -102,143 +93,117 @@ def _close(held: list[grain.DatasetIterator], has_workers: bool) -> None:
 
 
 def train_batches(
-    directory: str | os.PathLike,
-    splits: Sequence[str],
+    source: RecordSource,
+    reading: Reading,
     *,
     batch_size: int,
-    num_frames: int,
-    spectrogram_length: int,
     seed: int,
     epochs: int,
     start_batch: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: Sequence[int] | None = None,
     num_workers: int = 0,
-    frame_order: str = "time",
-    missing_sound: str = "zeros",
 ) -> Batches:
     """Shuffled training batches, this process's rows of each; every epoch in a new order.
 
     Args:
-        directory: The prepared dataset.
-        splits: Names of its splits to train on.
+        source: The clips to train on.
+        reading: How the model reads a clip: T frames, one random frame of each of T segments, and L
+            time steps of sound.
         batch_size: Clips of a global batch, B.
-        num_frames: Frames of a clip, T: one random frame of each of T segments.
-        spectrogram_length: Time steps of a spectrogram, L.
         seed: Of order and frames.
         epochs: Passes over the data.
         start_batch: Global batches already taken, to go on after them.
-        process_index: Which rows: those from `process_index * b` on, b = B / process_count.
-        process_count: Processes that share a global batch.
+        rows: Which b rows of each global batch to give, in rising order; None for all.
         num_workers: Processes that read and decode; 0 does it in threads of this one.
-        frame_order: "time" or "text", see `frames.in_order`.
-        missing_sound: "zeros" or "mean", see `audio.model_input`.
 
     Returns:
         An iterator over frames uint8 [b, T, H, W, 3], spectrogram float32 [b, L, 128], label
         int32 [b] and mask bool [b], all True. Its `close()` ends threads and workers early.
 
     Raises:
-        UserError: The data are not there, too few for a batch, or, while iterating, corrupt.
+        UserError: The data are too few for a batch, or, while iterating, corrupt.
     """
-    num_batches = epochs * batches_per_epoch(directory, splits, batch_size)
+    num_batches = epochs * batches_per_epoch(source, batch_size)
     clips = _Clips(
-        directory,
-        splits,
-        rows=_Rows(batch_size, process_index, process_count, start_batch),
+        source,
+        reading,
+        rows=_Rows(batch_size, rows, start_batch),
         num_batches=max(num_batches - start_batch, 0),
-        num_frames=num_frames,
-        spectrogram_length=spectrogram_length,
-        frame_order=frame_order,
-        missing_sound=missing_sound,
         seed=seed,
     )
     return _iterate(clips, num_workers)
 
 
 def eval_batches(
-    directory: str | os.PathLike,
-    splits: Sequence[str],
+    source: RecordSource,
+    reading: Reading,
     *,
     batch_size: int,
-    num_frames: int,
-    spectrogram_length: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: Sequence[int] | None = None,
     num_workers: int = 0,
-    frame_order: str = "time",
-    missing_sound: str = "zeros",
 ) -> Batches:
     """All clips once, in order, with the frames of test time; arguments as of `train_batches`.
 
     The last global batch is padded with empty clips where `mask` is False.
     """
     clips = _Clips(
-        directory,
-        splits,
-        rows=_Rows(batch_size, process_index, process_count, 0),
-        num_batches=None,
-        num_frames=num_frames,
-        spectrogram_length=spectrogram_length,
-        frame_order=frame_order,
-        missing_sound=missing_sound,
+        source,
+        reading,
+        rows=_Rows(batch_size, rows, 0),
+        num_batches=-(-len(source) // batch_size),
         seed=None,
     )
     return _iterate(clips, num_workers)
 
 
+def clips_of_batch(source: RecordSource, *, batch_size: int, seed: int, batch: int) -> list[str]:
+    """The names of the clips in a global training batch, counted from 0."""
+    epoch, place = divmod(batch, batches_per_epoch(source, batch_size))
+    order = _order(seed, epoch, len(source))
+    return [source.ids[i] for i in order[place * batch_size : (place + 1) * batch_size]]
+
+
 class _Rows:
     """Numbers the rows that one process takes of the stream of global batches."""
 
-    def __init__(self, batch_size: int, process_index: int, process_count: int, start_batch: int):
-        if batch_size < 1 or batch_size % process_count:
-            raise UserError(
-                f"the batch size is {batch_size}; expected a multiple of the {process_count} "
-                "processes that share a batch"
-            )
+    def __init__(self, batch_size: int, rows: Sequence[int] | None, start_batch: int):
         self.batch_size = batch_size
-        self.local = batch_size // process_count
-        self.first = start_batch * batch_size + process_index * self.local
+        self._rows = np.arange(batch_size) if rows is None else np.asarray(rows)
+        self._first = start_batch * batch_size
+
+    @property
+    def local(self) -> int:
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> int:
         batch, row = divmod(index, self.local)
-        return self.first + batch * self.batch_size + row
+        return self._first + batch * self.batch_size + int(self._rows[row])
 
 
 class _Clips:
     """The rows of one process in order, decoded; a data source for Grain.
 
-    Without a seed, as for testing: all clips in order and padding after them. `num_batches` None
-    are as many as hold them all.
+    Without a seed, as for testing: all clips in order and padding after them.
     """
 
     def __init__(
         self,
-        directory: str | os.PathLike,
-        splits: Sequence[str],
+        source: RecordSource,
+        reading: Reading,
         *,
         rows: _Rows,
-        num_batches: int | None,
-        num_frames: int,
-        spectrogram_length: int,
-        frame_order: str,
-        missing_sound: str,
+        num_batches: int,
         seed: int | None,
     ):
-        info = DatasetInfo.load(directory)
-        self._source = RecordSource(directory, splits)
-        if (found := int(self._source.labels.max())) >= len(info.classes):
+        info = source.info
+        if (found := int(source.labels.max())) >= len(info.classes):
             raise UserError(
-                f"{directory} has a clip of label {found}, but dataset.json names only "
+                f"{source.directory} has a clip of label {found}, but dataset.json names only "
                 f"{len(info.classes)} classes; prepare the dataset again"
             )
-        if num_batches is None:
-            num_batches = -(-len(self._source) // rows.batch_size)
+        self._source, self._reading, self._rows, self._seed = source, reading, rows, seed
         self._length = num_batches * rows.local
-        self._rows, self._seed = rows, seed
         self._name, self._image_shape = info.name, (info.image_size, info.image_size, 3)
-        self._num_frames, self._frame_order = num_frames, frame_order
-        self._spectrogram_length, self._missing_sound = spectrogram_length, missing_sound
 
     @property
     def local_batch_size(self) -> int:
@@ -258,14 +223,9 @@ class _Clips:
 
     def _clip(self, index: int, rng: np.random.Generator | None) -> Batch:
         record = self._source[index]
-        order = frames.in_order(record.num_frames, self._frame_order)
-        if rng is None:
-            picked = frames.test_indices(record.num_frames, self._num_frames)
-        else:
-            picked = frames.train_indices(record.num_frames, self._num_frames, rng)
-        picked = order[picked]
+        picked = self._reading.pick(record.num_frames, rng)
         # Filled as they come: holding all and stacking them takes as long as decoding them.
-        pictures = np.empty((self._num_frames, *self._image_shape), np.uint8)
+        pictures = np.empty((len(picked), *self._image_shape), np.uint8)
         for place, i in enumerate(picked):
             if place and i == picked[place - 1]:  # a short clip repeats its last frame
                 pictures[place] = pictures[place - 1]
@@ -281,18 +241,15 @@ class _Clips:
                 raise UserError(f"clip {record.id} of {self._name}: {error}") from error
         return {
             "frames": pictures,
-            "spectrogram": self._sound(record.spectrogram),
+            "spectrogram": self._reading.sound(record.spectrogram),
             "label": np.int32(record.label),
             "mask": np.bool_(True),
         }
 
-    def _sound(self, spectrogram: np.ndarray | None) -> np.ndarray:
-        return audio.model_input(spectrogram, self._spectrogram_length, self._missing_sound)
-
     def _padding(self) -> Batch:
         return {
-            "frames": np.zeros((self._num_frames, *self._image_shape), np.uint8),
-            "spectrogram": self._sound(None),
+            "frames": np.zeros((self._reading.num_frames, *self._image_shape), np.uint8),
+            "spectrogram": self._reading.sound(None),
             "label": np.int32(0),
             "mask": np.bool_(False),
         }
@@ -318,26 +275,34 @@ def _iterate(clips: _Clips, num_workers: int) -> Batches:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain reads its flags when it starts a worker
         options = grain.MultiprocessingOptions(num_workers, max(ahead // num_workers, 1))
-        dataset = dataset.mp_prefetch(options, worker_init_fn=_init_worker)
+        dataset = dataset.mp_prefetch(options)
     return Batches(iter(dataset.batch(clips.local_batch_size)), num_workers > 0)
 
 
-def _init_worker(worker: int, num_workers: int) -> None:
-    del worker, num_workers
-    cv2.setNumThreads(0)  # the workers are the threads
-
-
-def to_global(batch: Batch, sharding: jax.sharding.Sharding) -> dict[str, jax.Array]:
+def to_global(
+    batch: Batch, sharding: jax.sharding.Sharding, batch_size: int, rows: np.ndarray
+) -> dict[str, jax.Array]:
     """Makes global arrays of this process's rows.
 
     Args:
-        batch: Arrays [b, ...], rows of a global batch as `train_batches` gives them.
-        sharding: Splits the first axis over devices, the same over processes as in `train_batches`.
+        batch: Arrays [b, ...], the rows of a global batch as `train_batches` gives them.
+        sharding: Splits the first axis over devices.
+        batch_size: B, rows of the global batch.
+        rows: Which b rows these are, as `local_rows` gives them.
 
     Returns:
         Arrays [B, ...].
     """
+    place = np.full(batch_size, -1)
+    place[rows] = np.arange(len(rows))
+
+    def piece(value: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
+        wanted = place[index[0]]
+        return value[wanted[0] : wanted[0] + len(wanted)]  # contiguous: rows are rising
+
     return {
-        name: jax.make_array_from_process_local_data(sharding, value)
+        name: jax.make_array_from_callback(
+            (batch_size, *value.shape[1:]), sharding, functools.partial(piece, value)
+        )
         for name, value in batch.items()
     }

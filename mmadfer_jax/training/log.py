@@ -1,5 +1,6 @@
 """What a run tells: live progress on the terminal, TensorBoard events, and a line an epoch."""
 
+import datetime
 import json
 import math
 import re
@@ -15,140 +16,153 @@ from rich.table import Table
 from tensorboard.summary import Writer
 
 from mmadfer_jax import files
+from mmadfer_jax.training.epochs import Epochs
 from mmadfer_jax.training.optimizer import FROZEN, count, split
 
 HISTORY = "metrics.jsonl"
+_PLAIN_WIDTH = 110  # columns of the table of parameters where no terminal says how wide it is
 
 
-def read_history(workdir: Path, up_to_step: int) -> list[dict[str, Any]]:
-    """The epochs a run has finished by `up_to_step`, oldest first."""
-    path = Path(workdir) / HISTORY
-    if not path.exists():
-        return []
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [row for row in rows if row["step"] <= up_to_step]
+def console() -> Console:
+    """The terminal, on stderr; what is printed there may hold any brackets."""
+    found = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    if not found.is_terminal:
+        found.width = _PLAIN_WIDTH
+    return found
 
 
 class TrainingLog:
     """Sums up steps, shows them, and keeps the history of epochs.
 
-    Only the first process of a run should have one that is `active`; the others' writes nothing.
+    Attributes:
+        history: A row an epoch, oldest first.
+        sums: Of the running epoch: loss, accuracy and steps.
     """
 
     def __init__(
         self,
         workdir: Path,
+        epochs: Epochs,
         *,
-        start_step: int,
-        total_steps: int,
-        steps_per_epoch: int,
         batch_size: int,
         every_steps: int,
-        active: bool = True,
+        start_step: int = 0,
+        progress: Mapping[str, Any] | None = None,
     ):
-        self.workdir, self.active = Path(workdir), active
-        self._steps_per_epoch, self._batch_size = steps_per_epoch, batch_size
-        self._every_steps, self._total = every_steps, total_steps
-        self.history = read_history(self.workdir, start_step)
-        self.sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
-        self._clock = (time.monotonic(), start_step)
-        if not active:
-            return
-        self._write_history()
-        self._events = Writer(str(self.workdir / "tensorboard"))
-        self._console = Console(stderr=True, soft_wrap=True)
-        self._bar = None
-        if self._console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed}/{task.total} steps, {task.fields[rate]}"),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=self._console)
-            self._task = self._bar.add_task(
-                "training", total=total_steps, completed=start_step, rate=""
-            )
-            self._bar.start()
+        """Begins, or goes on after a checkpoint.
 
-    def step(self, step: int, metrics: dict[str, float], learning_rate: float):
+        Args:
+            workdir: Gets `metrics.jsonl` and `tensorboard/`.
+            epochs: The run's.
+            batch_size: Clips a step.
+            every_steps: Steps between two lines.
+            start_step: Steps taken before.
+            progress: What `progress` gave then; the history is written anew from it.
+        """
+        progress = progress or {}
+        self._workdir, self._epochs = Path(workdir), epochs
+        self._batch_size, self._every_steps = batch_size, every_steps
+        self.history: list[dict[str, Any]] = list(progress.get("history", []))
+        self.sums = dict(progress.get("epoch_sums") or _no_sums())
+        self._clock = (time.monotonic(), start_step)
+        self._write_history()
+        self._events = Writer(str(self._workdir / "tensorboard"))
+        self._console = console()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} steps, {task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        total = epochs.total_steps
+        self._task = self._bar.add_task("training", total=total, completed=start_step, rate="")
+        self._bar.start()
+
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"epoch_sums": dict(self.sums), "history": list(self.history)}
+
+    def is_due(self, step: int) -> bool:
+        """Whether a line is to be shown after so many steps."""
+        return step % self._every_steps == 0 or step == self._epochs.total_steps
+
+    def step(self, step: int, metrics: Mapping[str, float], learning_rate: float) -> None:
         """Takes the metrics of the step after which `step` steps are done."""
         for name in ("loss", "accuracy"):
             self.sums[name] += float(metrics[name])
         self.sums["steps"] += 1
-        if not self.active or (step % self._every_steps and step != self._total):
+        if not self.is_due(step):
             return
         now, (then, last) = time.monotonic(), self._clock
         self._clock = (now, step)
         rate = (step - last) / max(now - then, 1e-9)
-        scalars = {**metrics, "learning_rate": learning_rate}
-        for name, value in scalars.items():
+        for name, value in {**metrics, "learning_rate": learning_rate}.items():
             self._events.add_scalar(f"train/{name}", float(value), step)
-        epoch = (step - 1) // self._steps_per_epoch + 1
-        loss, accuracy = (self.sums[n] / self.sums["steps"] for n in ("loss", "accuracy"))
+        epoch, total = self._epochs.finished(step - 1)[0] + 1, self._epochs.total_steps
+        loss, accuracy = (self.sums[name] / self.sums["steps"] for name in ("loss", "accuracy"))
         text = f"epoch {epoch} loss {loss:.4f} accuracy {accuracy:.1%}"
         speed = f"{rate * self._batch_size:.1f} clips/s"
-        if self._bar:
-            self._bar.update(self._task, completed=step, description=text, rate=speed)
-            return
-        left = time.strftime("%H:%M:%S", time.gmtime((self._total - step) / rate))
-        self._console.print(
-            f"step {step}/{self._total} {text} {speed}, {left} left", highlight=False
-        )
+        self._bar.update(self._task, completed=step, description=text, rate=speed)
+        if not self._console.is_terminal:
+            left = datetime.timedelta(seconds=round((total - step) / rate))
+            self._console.print(f"step {step}/{total} {text} {speed}, {left} left")
 
-    def epoch(self, step: int, learning_rate: float, test: dict[str, float]):
+    def epoch(self, step: int, learning_rate: float, test: Mapping[str, float]) -> None:
         """Closes an epoch; `test` holds "test_uar" and "test_war" where it was evaluated."""
-        count = max(self.sums["steps"], 1)
+        taken = max(self.sums["steps"], 1)
         row = {
-            "epoch": step // self._steps_per_epoch,
+            "epoch": self._epochs.finished(step)[0],
             "step": step,
-            "train_loss": self.sums["loss"] / count,
-            "train_accuracy": self.sums["accuracy"] / count,
-            "learning_rate": learning_rate,
+            "train_loss": self.sums["loss"] / taken,
+            "train_accuracy": self.sums["accuracy"] / taken,
+            "learning_rate": float(learning_rate),
             **test,
         }
         self.history.append(row)
-        self.sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
-        if not self.active:
-            return
+        self.sums = _no_sums()
         self._write_history()
         for name, value in test.items():
             self._events.add_scalar(f"test/{name.removeprefix('test_')}", value, step)
         shown = ", ".join(f"{name} {value:.2%}" for name, value in test.items())
         self._console.print(
             f"epoch {row['epoch']} done: train_loss {row['train_loss']:.4f}, "
-            f"train_accuracy {row['train_accuracy']:.2%}" + (f", {shown}" if shown else ""),
-            highlight=False,
+            f"train_accuracy {row['train_accuracy']:.2%}" + (f", {shown}" if shown else "")
         )
         self._clock = (time.monotonic(), step)  # evaluation is no part of the training speed
 
-    def _write_history(self):
-        lines = "".join(json.dumps(row) + "\n" for row in self.history)
-        files.write(self.workdir / HISTORY, lines)
+    def _write_history(self) -> None:
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.history)
+        files.write(self._workdir / HISTORY, lines)
 
-    def close(self):
+    def close(self) -> None:
         """Ends the display and flushes the events."""
-        if not self.active:
-            return
-        if self._bar:
-            self._bar.stop()
+        self._bar.stop()
         self._events.close()
 
 
+def _no_sums() -> dict[str, float]:
+    return {"loss": 0.0, "accuracy": 0.0, "steps": 0}
+
+
 def freeze_table(
-    shapes: Mapping[str, jax.ShapeDtypeStruct], labels: Mapping[str, str], stored: Mapping[str, str]
+    shapes: Mapping[str, jax.ShapeDtypeStruct],
+    labels: Mapping[str, str],
+    stored: Mapping[str, jax.ShapeDtypeStruct],
 ) -> Table:
     """The table printed at start: a line for parameters that differ in their index alone.
 
     Args:
-      shapes: path -> shape.
-      labels: path -> "frozen" | "trained".
-      stored: label -> dtype in which such parameters are held.
+        shapes: Path -> shape.
+        labels: Path -> "frozen" | "trained".
+        stored: Path -> type in which the parameter is held.
     """
     groups: dict[tuple, list[str]] = {}
     for path, shape in shapes.items():
         name = re.sub(r"\.\d+(?=\.|$)", ".*", path)
-        groups.setdefault((name, shape.shape, labels[path]), []).append(path)
+        dtype = str(stored[path].dtype)
+        groups.setdefault((name, shape.shape, dtype, labels[path]), []).append(path)
     trained, _ = split(shapes, labels)
     table = Table(
         title=f"{count(trained):,} of {count(shapes):,} parameters are trained",
@@ -157,9 +171,8 @@ def freeze_table(
     for heading in ("parameter", "shape", "tensors", "values", "stored as", ""):
         justify = "right" if heading in ("tensors", "values") else "left"
         table.add_column(heading, justify=justify, no_wrap=True)
-    for (name, shape, label), paths in groups.items():
-        style = "dim" if label == FROZEN else ""
+    for (name, shape, dtype, label), paths in groups.items():
         values = f"{len(paths) * math.prod(shape):,}"
-        cells = (name, "x".join(map(str, shape)), str(len(paths)), values, stored[label], label)
-        table.add_row(*cells, style=style)
+        cells = (name, "x".join(map(str, shape)), str(len(paths)), values, dtype, label)
+        table.add_row(*cells, style="dim" if label == FROZEN else "")
     return table

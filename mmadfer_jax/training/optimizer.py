@@ -3,12 +3,16 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.training.epochs import Epochs
+from mmadfer_jax.training.rules import first_match
 
 FROZEN, TRAINED = "frozen", "trained"
 
@@ -16,43 +20,25 @@ FROZEN, TRAINED = "frozen", "trained"
 # leaves a parameter without a gradient alone, weight decay included.
 UNUSED = r"temporal\.layers\.\d+\.(attn|mlp)_norm2\..*"
 
+Step = TypeVar("Step", int, jax.Array)
 
-def assign(paths: Iterable[str], rules: Sequence[tuple[str, str]]) -> dict[str, str]:
+
+def freeze_labels(paths: Iterable[str], rules: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Says of every parameter whether it is "frozen" or "trained".
 
     Args:
-      paths: parameter paths.
-      rules: (regex, "frozen" | "trained"); the first that fully matches a path decides.
+        paths: Parameter paths.
+        rules: (regex, "frozen" | "trained"); the first that fully matches a path decides.
 
     Raises:
-      UserError: where a path matches no rule, a rule matches no path, or nothing is trained.
+        UserError: A rule says something else, or as `first_match`.
     """
     for pattern, label in rules:
         if label not in (FROZEN, TRAINED):
             raise UserError(
                 f"config.freeze says {label!r} for {pattern!r}; expected 'frozen' or 'trained'"
             )
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise UserError(
-                f"config.freeze: {pattern!r} is not a regular expression: {error}"
-            ) from None
-    labels, matched = {}, set()
-    for path in paths:
-        rule = next((r for r in rules if re.fullmatch(r[0], path)), None)
-        if rule is None:
-            raise UserError(
-                f"no rule of config.freeze speaks of parameter {path}; end the rules with "
-                "('.*', 'trained') or ('.*', 'frozen')"
-            )
-        labels[path] = rule[1]
-        matched.add(rule[0])
-    if idle := [pattern for pattern, _ in rules if pattern not in matched and pattern != ".*"]:
-        raise UserError(f"rules of config.freeze decide no parameter: {idle}")
-    if TRAINED not in labels.values():
-        raise UserError("config.freeze leaves nothing to train")
-    return labels
+    return first_match(paths, rules, "config.freeze")
 
 
 def split(params: Mapping[str, jax.Array], labels: Mapping[str, str]) -> tuple[dict, dict]:
@@ -67,18 +53,32 @@ def count(params: Mapping[str, jax.Array | jax.ShapeDtypeStruct]) -> int:
 
 
 def epoch_cosine(
-    learning_rate: float, epochs: int, steps_per_epoch: int, warmup_steps: int = 0
-) -> Callable[[jax.Array], jax.Array]:
+    learning_rate: float, epochs: Epochs, warmup_steps: int = 0
+) -> Callable[[Step], np.float32 | jax.Array]:
     """The reference's schedule: a cosine to 0 whose rate changes once an epoch.
 
     `lr(e) = lr / 2 * (1 + cos(pi * e / epochs))`, e the number of finished epochs; with
     `warmup_steps` the first steps rise linearly to it (the paper has none).
-    """
 
-    def schedule(step: jax.Array) -> jax.Array:
-        epoch = step // steps_per_epoch
-        rate = learning_rate / 2 * (1 + jnp.cos(jnp.pi * epoch / epochs))
-        return rate * jnp.minimum(1.0, (step + 1) / max(warmup_steps, 1))
+    Returns:
+        A function of the number of steps taken: of a Python number on the host, without asking the
+        device, or of a traced one inside the step. Both give the same float32.
+    """
+    finished = np.arange(epochs.epochs)
+    cosine = learning_rate / 2 * (1 + np.cos(np.pi * finished / epochs.epochs))
+    rates = cosine.astype(np.float32)
+    warm = (np.arange(1, warmup_steps + 1) / max(warmup_steps, 1)).astype(np.float32)
+
+    def schedule(step: Step) -> np.float32 | jax.Array:
+        epoch, _ = epochs.finished(step)
+        if isinstance(step, int):
+            rate = rates[min(epoch, epochs.epochs - 1)]
+            return rate * warm[step] if step < warmup_steps else rate
+        rate = jnp.asarray(rates)[jnp.minimum(epoch, epochs.epochs - 1)]
+        if not warmup_steps:
+            return rate
+        warmth = jnp.asarray(warm)[jnp.minimum(step, warmup_steps - 1)]
+        return jnp.where(step < warmup_steps, rate * warmth, rate)
 
     return schedule
 

@@ -1,75 +1,77 @@
-"""What a checkpoint says of itself beside its arrays, and what may differ when it is used again."""
+"""What a run's settings and data were, and what may differ when it is used again."""
 
 import dataclasses
-import json
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
+from mmadfer_jax.card import ModelCard
+from mmadfer_jax.data.splits import Fold
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.training.epochs import Epochs
+from mmadfer_jax.weights.files import file_sha256
 
-# Settings that steer speed or place but no number: they may differ between a checkpoint and the
-# command that goes on with it. Weights files are checked by the SHA-256 of what is frozen.
+# Settings that steer speed or place but no number: they may differ between a run and the command
+# that goes on with it.
 _FREE = (
     "allow_mismatch",
+    "audio_sha256",
     "audio_weights",
     "checkpoint.",
     "data.dir",
     "data.num_workers",
     "eval.",
+    "image_sha256",
     "image_weights",
+    "init_from",
     "log_every_steps",
     "mesh.",
     "sharding",
 )
+# Those that `going_on` speaks of.
+_GOING_ON = (
+    "train.batch_size",
+    "train.epochs",  # and epochs_before
+    "train.steps_before",
+    "train.steps_per_epoch",
+)
 
 
-def plain(config: ConfigDict) -> dict[str, Any]:
-    """The config as JSON reads it back (tuples are lists)."""
-    return json.loads(config.to_json())
+def describe_data(fold: Fold) -> dict[str, Any]:
+    """The clips of a fold for a card: a changed, added or missing one changes the digest."""
+    description: dict[str, Any] = {
+        "name": fold.info.name,
+        "classes": list(fold.info.classes),
+    }
+    for name, source in (("train", fold.train), ("test", fold.test)):
+        digest = hashlib.sha256()
+        for clip, label in zip(source.ids, source.labels.tolist(), strict=True):
+            digest.update(f"{clip}\0{label}\n".encode(errors="surrogateescape"))
+        description[name] = {
+            "splits": list(source.splits),
+            "clips": len(source),
+            "sha256": digest.hexdigest(),
+        }
+    return description
 
 
-@dataclasses.dataclass(frozen=True)
-class Provenance:
-    """A checkpoint's `metadata`.
+def check_same_run(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> None:
+    """Refuses settings other than those of the run in a directory.
 
-    Attributes:
-      config: the run's settings, `plain`.
-      classes: the K class names in order.
-      preparation: `DatasetInfo.preparation` of the data it was trained on.
-      frozen_sha256: of the frozen weights in float32 (`weights_sha256`).
-      sources: where the first weights came from.
-    """
-
-    config: dict[str, Any]
-    classes: tuple[str, ...]
-    preparation: dict[str, Any]
-    frozen_sha256: str
-    sources: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON reads it back."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Provenance":
-        """Reads back what `to_dict` gave."""
-        return cls(**{**values, "classes": tuple(values["classes"])})
-
-
-def check_same_run(now: Mapping[str, Any], then: Mapping[str, Any], workdir: Path) -> None:
-    """Refuses to go on with a run whose settings were others.
+    Args:
+        now: The settings at hand, `plain` and resolved.
+        card: The run's.
+        workdir: Of the run, for the error.
 
     Raises:
-      UserError: that names every setting that differs.
+        UserError: That names every setting that differs.
     """
-    now, then = _flat(now), _flat(then)
+    there, here = _flat(card.training["config"]), _flat(now)
     different = [
-        f"{name}: {then.get(name)!r} there, {now.get(name)!r} now"
-        for name in sorted(now.keys() | then.keys())
-        if now.get(name) != then.get(name) and not name.startswith(_FREE)
+        f"{name}: {there.get(name)!r} there, {here.get(name)!r} now"
+        for name in sorted(here.keys() | there.keys())
+        if here.get(name) != there.get(name) and not name.startswith(_FREE + _GOING_ON)
     ]
     if different:
         raise UserError(
@@ -78,44 +80,113 @@ def check_same_run(now: Mapping[str, Any], then: Mapping[str, Any], workdir: Pat
         )
 
 
-def check_data(
-    classes: tuple[str, ...],
-    preparation: Mapping[str, Any],
-    provenance: Provenance,
-    allowed: Iterable[str],
-) -> None:
-    """Refuses data other than of the kind a checkpoint was trained on.
-
-    Args:
-      classes: of the data at hand.
-      preparation: `DatasetInfo.preparation` of the data at hand.
-      provenance: the checkpoint's.
-      allowed: names in which the preparations may differ (`config.allow_mismatch`).
+def check_same_files(config: Mapping[str, Any], card: ModelCard, workdir: Path) -> None:
+    """Refuses encoder files other than those a run began with, where they are there.
 
     Raises:
-      UserError: for other classes or another order of them, or that names every setting that
-        differs.
+        UserError: That gives both SHA-256.
     """
-    then, allowed = provenance.preparation, set(allowed)
-    same_names = sorted(classes) == sorted(provenance.classes)
-    if classes != provenance.classes and not (same_names and "classes" in allowed):
-        hint = (
-            "; only the order differs: with 'classes' in config.allow_mismatch an evaluation maps "
-            "them by name"
-        )
-        raise UserError(
-            f"the checkpoint was trained on the classes {', '.join(provenance.classes)}; "
-            f"the data have {', '.join(classes)}" + (hint if same_names else "")
-        )
+    for side in ("image", "audio"):
+        path, then = config[f"{side}_weights"], card.sources.get(side, {}).get("sha256")
+        if path is None or not Path(path).is_file():
+            continue  # the run has its own copy
+        if then != (now := file_sha256(path)):
+            raise UserError(
+                f"config.{side}_weights={path} has SHA-256 {now}, but the run in {workdir} began "
+                f"with {then or 'no such file'}; leave the flag away, or take another --workdir"
+            )
+
+
+def check_same_data(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> None:
+    """Refuses to train on with other clips than before: batches would hold others, silently.
+
+    Args:
+        now: `describe_data` of the data at hand.
+        card: The run's.
+        workdir: Of the run, for the error.
+
+    Raises:
+        UserError: That names what differs.
+    """
+    there, here = _flat(card.data), _flat(now)
     different = [
-        f"{name}: the data have {preparation.get(name)!r}, the checkpoint {then.get(name)!r}"
+        f"{name}: {there.get(name)!r} there, {here.get(name)!r} now"
+        for name in sorted(here.keys() | there.keys())
+        if here.get(name) != there.get(name)
+    ]
+    if different:
+        raise UserError(
+            f"the data are not those of the run in {workdir}. {'; '.join(different)}. Give the "
+            "dataset it was trained on, or take another --workdir"
+        )
+
+
+def going_on(
+    recipe: Mapping[str, Any], steps_per_epoch: int, card: ModelCard, step: int
+) -> tuple[Epochs, list[str]]:
+    """How a run goes on, whose length or batch size may be another than before.
+
+    Args:
+        recipe: `config.train` at hand.
+        steps_per_epoch: Of the data at hand with that batch size.
+        card: The run's.
+        step: Steps it has taken.
+
+    Returns:
+        Its epochs, and what to say of them.
+
+    Raises:
+        UserError: The result would not be well defined, or the run is longer already.
+    """
+    before = card.training["config"]["train"]
+    epochs = Epochs(**{field.name: before[field.name] for field in dataclasses.fields(Epochs)})
+    finished, rest = epochs.finished(step)
+    said = []
+    if recipe["batch_size"] != before["batch_size"]:
+        change = f"train.batch_size: {before['batch_size']} there, {recipe['batch_size']} now"
+        if rest:
+            raise UserError(
+                f"{change}. The newest checkpoint stands inside epoch {finished + 1}, after step "
+                f"{step}; only between two epochs is it clear which clips come next. Go on with "
+                "the batch size of before to the end of that epoch"
+            )
+        epochs = Epochs(epochs.epochs, steps_per_epoch, steps_before=step, epochs_before=finished)
+        said.append(f"{change}; from epoch {finished + 1} on, the learning rate stays")
+    if recipe["epochs"] != before["epochs"]:
+        change = f"train.epochs: {before['epochs']} there, {recipe['epochs']} now"
+        begun = finished + bool(rest)
+        if recipe["epochs"] < begun:
+            raise UserError(f"{change}, but {begun} are begun; take another --workdir")
+        epochs = dataclasses.replace(epochs, epochs=recipe["epochs"])
+        said.append(f"{change}; from here on the cosine is that of {recipe['epochs']} epochs")
+    return epochs, said
+
+
+def check_preparation(
+    preparation: Mapping[str, Any], card: ModelCard, allowed: Iterable[str]
+) -> None:
+    """Refuses data prepared otherwise than those a model was trained on.
+
+    Args:
+        preparation: `DatasetInfo.preparation` of the data at hand.
+        card: The model's; where it does not say, any data will do.
+        allowed: Names in which the preparations may differ.
+
+    Raises:
+        UserError: That names every setting that differs.
+    """
+    if card.preparation is None:
+        return
+    then, allowed = card.preparation, set(allowed)
+    different = [
+        f"{name}: the data have {preparation.get(name)!r}, the model {then.get(name)!r}"
         for name in sorted(preparation.keys() | then.keys())
         if preparation.get(name) != then.get(name) and name not in allowed
     ]
     if different:
         raise UserError(
-            f"the data were not prepared as the checkpoint expects. {'; '.join(different)}. "
-            "Prepare them again, or name the setting in config.allow_mismatch"
+            f"the data were not prepared as the model expects. {'; '.join(different)}. Prepare "
+            "them again, or name the setting in config.allow_mismatch (evaluate: --allow_mismatch)"
         )
 
 

@@ -1,6 +1,5 @@
 """The device mesh and where every array lies on it."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import jax
@@ -8,6 +7,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.params import Params
+from mmadfer_jax.training.rules import first_match
 
 AXES = ("data", "fsdp", "tensor")
 
@@ -58,31 +59,41 @@ def param_shardings(
     """The sharding of every parameter by the first rule whose pattern fully matches its path.
 
     Raises:
-      UserError: where a parameter matches no rule or its shape does not divide.
+        UserError: A parameter's shape does not divide, a mesh axis splits nothing, or as
+            `first_match`.
     """
     shardings = {}
-    for path, shape in shapes.items():
-        spec = next((spec for pattern, spec in rules if re.fullmatch(pattern, path)), None)
-        if spec is None:
-            raise UserError(f"no rule of config.sharding speaks of parameter {path}")
+    for path, spec in first_match(shapes, rules, "config.sharding").items():
         if unknown := [axis for axis in spec if axis not in (None, *AXES)]:
             raise UserError(
                 f"config.sharding splits {path} over {unknown}; the mesh has the axes "
                 + ", ".join(AXES)
             )
-        for size, axis in zip(shape.shape, spec, strict=False):
+        shape = shapes[path].shape
+        if len(spec) > len(shape):
+            raise UserError(
+                f"config.sharding gives {path} {shape} {len(spec)} axes {tuple(spec)}; expected "
+                f"{len(shape)} or fewer"
+            )
+        for size, axis in zip(shape, spec, strict=False):
             if axis is not None and size % mesh.shape[axis]:
                 raise UserError(
-                    f"config.sharding splits {path} {shape.shape} over {axis!r} of size "
+                    f"config.sharding splits {path} {shape} over {axis!r} of size "
                     f"{mesh.shape[axis]}, which does not divide {size}"
                 )
         shardings[path] = NamedSharding(mesh, PartitionSpec(*spec))
+    used = {axis for _, spec in rules for axis in spec}
+    for axis in ("fsdp", "tensor"):
+        if mesh.shape[axis] > 1 and axis not in used:
+            raise UserError(
+                f"config.mesh.{axis} is {mesh.shape[axis]}, but no rule of config.sharding splits "
+                f"anything over {axis!r}; set it to 1, or add a rule such as "
+                rf"(r'.*\.kernel', (None, {axis!r}))"
+            )
     return shardings
 
 
-def place(
-    arrays: Mapping[str, np.ndarray], shardings: Mapping[str, NamedSharding]
-) -> dict[str, jax.Array]:
+def place(arrays: Mapping[str, np.ndarray], shardings: Mapping[str, NamedSharding]) -> Params:
     """Puts host arrays, the same in every process, onto the mesh."""
     return {
         path: jax.make_array_from_callback(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-Triple = tuple[float, float, float]
+from mmadfer_jax.models.config import AUDIOSET_MEAN, AUDIOSET_STD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,31 +15,38 @@ class Kind:
     """A family of encoder files.
 
     Attributes:
-      name: of the family, in provenance and in our own files.
-      title: of the family, in messages.
-      channels: of its input; 3 is an image encoder, 1 an audio encoder.
-      norm_eps: of its LayerNorms.
-      image_mean, image_std: how its pre-training normalised RGB in [0, 1]; None for sound.
+        name: Of the family, on a model's card and in our own files.
+        title: Of the family, in messages.
+        channels: Of its input; 3 is an image encoder, 1 an audio encoder.
+        norm_eps: Of its LayerNorms.
+        mean: What its pre-training took off each channel.
+        std: By what its pre-training divided each channel.
+        special_tokens: Before the patches.
+        patch_order: As in `EncoderConfig`.
+        stride: From patch to patch; None where patches do not overlap.
     """
 
     name: str
     title: str
     channels: int
     norm_eps: float
-    image_mean: Triple | None = None
-    image_std: Triple | None = None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    special_tokens: int = 1
+    patch_order: str = "rows"
+    stride: int | None = None
 
     @property
-    def audio_encoder(self) -> str | None:
-        """The `ModelConfig.audio_encoder` that it is, None for an image encoder."""
-        if self.channels == 3:
-            return None
-        return "ast" if self.name.startswith("ast") else "audiomae"
+    def side(self) -> str:
+        """Which encoder it can be, "image" or "audio"."""
+        return "image" if self.channels == 3 else "audio"
 
 
 # MAE-Face as the authors' program feeds it: RGB in [0, 1] as it is. The ViTs saw [-1, 1].
-_AS_IS = {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-_HALF = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
+_AS_IS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+_HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+_AUDIOSET = {"mean": (AUDIOSET_MEAN,), "std": (2 * AUDIOSET_STD,)}
+_AST = {**_AUDIOSET, "special_tokens": 2, "patch_order": "columns", "stride": 10}
 
 KINDS = {
     kind.name: kind
@@ -49,9 +56,9 @@ KINDS = {
         Kind("vit-hf", "Hugging Face ViT", 3, 1e-12, **_HALF),
         Kind("vit-npz", "original JAX ViT", 3, 1e-6, **_HALF),
         Kind("vit-big-vision", "big_vision ViT", 3, 1e-6, **_HALF),
-        Kind("audiomae", "AudioMAE", 1, 1e-6),
-        Kind("ast", "AST (original)", 1, 1e-6),
-        Kind("ast-hf", "AST (Hugging Face)", 1, 1e-12),
+        Kind("audiomae", "AudioMAE", 1, 1e-6, **_AUDIOSET),
+        Kind("ast", "AST (original)", 1, 1e-6, **_AST),
+        Kind("ast-hf", "AST (Hugging Face)", 1, 1e-12, **_AST),
     )
 }
 
@@ -63,11 +70,11 @@ class PretrainedEncoder:
     """An encoder file, read.
 
     Attributes:
-      kind: the family.
-      params: encoder-relative path ("blocks.0.attn.qkv.kernel") -> array in our axes, float32;
-        `pos_embed` is [1, specials + patches, D] as in the file, not yet resized.
-      heads: as the file says, or as is usual for its width.
-      heads_known: whether the file says.
+        kind: The family.
+        params: Encoder-relative path ("blocks.0.attn.qkv.kernel") -> array in our axes, float32;
+            `pos_embed` is [1, specials + patches, D] as in the file, not yet resized.
+        heads: As the file says, or as is usual for its width.
+        heads_known: Whether the file says.
     """
 
     kind: Kind
@@ -76,49 +83,38 @@ class PretrainedEncoder:
     heads_known: bool
 
     @property
-    def width(self) -> int:
-        """D."""
-        return self.params["cls_token"].shape[-1]
-
-    @property
-    def depth(self) -> int:
-        """Number of layers."""
-        return count_layers(self.params, r"blocks\.(\d+)\.")
-
-    @property
-    def mlp_dim(self) -> int:
-        """Hidden width of the MLPs."""
-        return self.params["blocks.0.mlp.fc1.kernel"].shape[1]
-
-    @property
-    def patch(self) -> tuple[int, int]:
-        """Height and width of a patch as the encoder cuts it."""
-        return self.params["patch_embed.proj.kernel"].shape[:2]
-
-    @property
-    def specials(self) -> int:
-        """Special tokens before the patches: CLS, and AST's second one."""
-        return 2 if "dist_token" in self.params else 1
-
-    @property
-    def patches(self) -> int:
+    def num_patches(self) -> int:
         """Patches of the input it was pre-trained on."""
-        return self.params["pos_embed"].shape[1] - self.specials
+        return self.params["pos_embed"].shape[1] - self.kind.special_tokens
+
+    def config(self) -> dict[str, Any]:
+        """The settings of `EncoderConfig` that go with it: all but the input's shape."""
+        patch = self.params["patch_embed.proj.kernel"].shape[:2]
+        if self.kind.patch_order == "columns":
+            patch = patch[::-1]
+        return {
+            "channels": self.kind.channels,
+            "patch": patch,
+            "stride": (self.kind.stride,) * 2 if self.kind.stride else patch,
+            "width": self.params["cls_token"].shape[-1],
+            "depth": count_layers(self.params, r"blocks\.(\d+)\."),
+            "heads": self.heads,
+            "mlp_dim": self.params["blocks.0.mlp.fc1.kernel"].shape[1],
+            "special_tokens": self.kind.special_tokens,
+            "patch_order": self.kind.patch_order,
+            "norm_eps": self.kind.norm_eps,
+            "mean": self.kind.mean,
+            "std": self.kind.std,
+        }
 
     def describe(self) -> dict[str, Any]:
-        """What it is, for provenance and messages, as JSON takes it."""
+        """What it is, for a card and for messages, as JSON takes it."""
+        config = {k: list(v) if isinstance(v, tuple) else v for k, v in self.config().items()}
         return {
             "kind": self.kind.name,
             "title": self.kind.title,
-            "width": self.width,
-            "depth": self.depth,
-            "heads": self.heads,
-            "mlp_dim": self.mlp_dim,
-            "patch": list(self.patch),
-            "positions": self.patches,
-            "norm_eps": self.kind.norm_eps,
-            "image_mean": self.kind.image_mean and list(self.kind.image_mean),
-            "image_std": self.kind.image_std and list(self.kind.image_std),
+            "positions": self.num_patches,
+            **config,
         }
 
 

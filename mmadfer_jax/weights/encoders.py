@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.config import EncoderConfig
 from mmadfer_jax.models.vit import Encoder
 from mmadfer_jax.weights.encoder_kinds import (
     KINDS,
@@ -200,25 +201,21 @@ def _sizes(
 
 def encoder_shapes(kind: Kind, sizes: _Sizes) -> dict[str, tuple[int, ...]]:
     """Shape of every parameter of a pre-trained encoder, in our axes."""
-    encoder = nnx.eval_shape(
-        lambda: Encoder(
-            shape=sizes.patch,
-            channels=kind.channels,
-            patch=sizes.patch,
-            stride=sizes.patch,
-            width=sizes.width,
-            depth=1,
-            heads=1,
-            mlp_dim=sizes.mlp_dim,
-            prompts=1,
-            stages=1,
-            drop_path_rate=0.0,
-            norm_eps=kind.norm_eps,
-            distilled=kind.audio_encoder == "ast",
-            dtype=jnp.float32,
-            rngs=nnx.Rngs(0),
-        )
+    config = EncoderConfig(
+        shape=sizes.patch,
+        channels=kind.channels,
+        patch=sizes.patch,
+        stride=sizes.patch,
+        width=sizes.width,
+        depth=1,
+        heads=1,
+        mlp_dim=sizes.mlp_dim,
+        special_tokens=kind.special_tokens,
+        mean=kind.mean,
+        std=kind.std,
     )
+    options = {"prompts": 1, "stages": 1, "drop_path_rate": 0.0, "dtype": jnp.float32}
+    encoder = nnx.eval_shape(lambda: Encoder(config, **options, rngs=nnx.Rngs(0)))
     flat = nnx.to_flat_state(nnx.state(encoder, nnx.Param))
     shapes = {".".join(map(str, path)): p.shape for path, p in flat}
     shapes = {path: s for path, s in shapes.items() if "prompts" not in path}

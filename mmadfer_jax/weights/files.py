@@ -19,7 +19,7 @@ from mmadfer_jax.weights.pickles import damaged, import_torch, read_pickle
 
 # The entry of our own files, and of what we export, that says what is in them (JSON).
 OWN_FORMAT = "mmadfer_jax"
-OWN_VERSION = 1
+OWN_VERSION = 2
 
 _LONGEST_HEADER = 100_000_000  # bytes that the safetensors format allows
 
@@ -79,7 +79,7 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> TensorFile:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no such file: {path}")
-    found = _sha256(path)
+    found = file_sha256(path)
     if sha256 is not None and sha256.lower() != found:
         raise UserError(
             f"{path} has SHA-256 {found}; expected {sha256.lower()}. It is another file"
@@ -112,7 +112,7 @@ def write_safetensors(
       tensors: by name.
       own: what `TensorFile.own` gives back; the format's version is added.
     """
-    text = json.dumps({"format": OWN_VERSION, **own}, ensure_ascii=False)
+    text = json.dumps({"format": OWN_VERSION, **own}, ensure_ascii=False, allow_nan=False)
     content = {name: np.ascontiguousarray(x, dtype=np.float32) for name, x in tensors.items()}
     with whole(path) as unfinished:
         safetensors.numpy.save_file(content, unfinished, {OWN_FORMAT: text})
@@ -123,14 +123,15 @@ def write_pickle(
 ) -> None:
     """Writes `{"state_dict": tensors}` for PyTorch, and beside it what they are."""
     torch = import_torch()
-    text = json.dumps({"format": OWN_VERSION, **own}, ensure_ascii=False)
+    text = json.dumps({"format": OWN_VERSION, **own}, ensure_ascii=False, allow_nan=False)
     content = {name: torch.from_numpy(np.array(x, np.float32)) for name, x in tensors.items()}
     with whole(path) as unfinished:
         torch.save({"state_dict": content, OWN_FORMAT: text}, unfinished)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+def file_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

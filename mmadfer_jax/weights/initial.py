@@ -1,5 +1,6 @@
 """The parameters a training run starts from: drawn at random, encoders from their own files."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.models.mma_dfer import AUDIO_STRIDE, ModelConfig
+from mmadfer_jax.models.config import FROM_FILE, EncoderConfig, ModelConfig
 from mmadfer_jax.models.params import init_params
-from mmadfer_jax.models.vit import grid_size
 from mmadfer_jax.weights import positions
 from mmadfer_jax.weights.encoder_kinds import PretrainedEncoder
 from mmadfer_jax.weights.encoders import read_encoder
@@ -19,52 +19,146 @@ from mmadfer_jax.weights.mma_dfer import is_mma_dfer
 
 Sources = dict[str, Any]
 
+SIDES = ("image", "audio")
 AUDIO_POSITIONS = ("interpolate", "cut")
 
-# Settings that an encoder's file decides; None in a config takes them from the file.
-_FROM_FILE = {
-    "image": ("image_patch", "image_stride", "image_mean", "image_std", "image_norm_eps"),
-    "audio": ("audio_encoder", "audio_patch", "audio_stride", "audio_norm_eps"),
-    "both": ("width", "depth", "heads", "mlp_dim"),
-}
+# Those in which file and config must agree; stride, mean and std are a choice.
+_MUST_FIT = tuple(name for name in FROM_FILE if name not in ("stride", "mean", "std"))
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderFile:
+    """A pre-trained encoder and the file it was read from."""
+
+    path: str
+    sha256: str
+    encoder: PretrainedEncoder
+
+    def __str__(self) -> str:
+        return f"{self.path} (SHA-256 {self.sha256}) is a {self.encoder.kind.title} encoder"
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoders:
+    """The encoders' files, read once; None starts an encoder at random.
+
+    Attributes:
+        image: Of the frames.
+        audio: Of the spectrogram.
+        audio_positions: "interpolate" resizes AudioMAE's position grid, "cut" keeps its first part.
+            AST's is cropped in time whatever this says.
+    """
+
+    image: EncoderFile | None = None
+    audio: EncoderFile | None = None
+    audio_positions: str = "interpolate"
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        image_weights: str | Path | None = None,
+        audio_weights: str | Path | None = None,
+        image_sha256: str | None = None,
+        audio_sha256: str | None = None,
+        audio_positions: str = "interpolate",
+    ) -> "Encoders":
+        """Reads the files, each once.
+
+        Args:
+            image_weights: A file of any kind of `encoder_kinds.KINDS`.
+            audio_weights: The same for the audio encoder.
+            image_sha256: What the file's SHA-256 has to be; any, where None.
+            audio_sha256: The same for the audio encoder.
+            audio_positions: As the attribute.
+
+        Raises:
+            UserError: One, that names everything wrong with either file.
+        """
+        if audio_positions not in AUDIO_POSITIONS:
+            raise UserError(
+                f"audio_positions is {audio_positions!r}; expected one of {AUDIO_POSITIONS}"
+            )
+        found, problems = {}, []
+        given = {"image": (image_weights, image_sha256), "audio": (audio_weights, audio_sha256)}
+        for side, (path, sha256) in given.items():
+            try:
+                found[side] = None if path is None else _read(path, sha256, side)
+            except UserError as error:
+                problems.append(str(error))
+        if problems:
+            raise UserError("\n".join(problems))
+        return cls(**found, audio_positions=audio_positions)
+
+    def fit(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of `ModelConfig` in which the files' settings stand where `values` leave None.
+
+        Args:
+            values: As in `config.model`: of "image" and "audio" settings may be None or absent.
+        """
+        fitted = dict(values)
+        for side in SIDES:
+            file = getattr(self, side)
+            given = {k: v for k, v in (values.get(side) or {}).items() if v is not None}
+            fitted[side] = ({} if file is None else file.encoder.config()) | given
+        return fitted
+
+    def params(self, config: ModelConfig) -> tuple[dict[str, np.ndarray], Sources]:
+        """What the files give, without drawing the rest.
+
+        Returns:
+            Parameters in float32 by path, of `pos_embed` only the rows of special tokens and
+            patches; and where they come from.
+
+        Raises:
+            UserError: One, that names everything in which either file does not fit the model.
+        """
+        loaded, problems = {}, []
+        sources: Sources = {side: {"kind": "random"} for side in SIDES}
+        for side in SIDES:
+            if (file := getattr(self, side)) is None:
+                continue
+            try:
+                params, sources[side] = self._load(getattr(config, side), side, file)
+            except UserError as error:
+                problems.append(str(error))
+            else:
+                loaded |= {f"{side}_encoder.{name}": array for name, array in params.items()}
+        if problems:
+            raise UserError("\n".join(problems))
+        return loaded, sources
+
+    def _load(
+        self, config: EncoderConfig, side: str, file: EncoderFile
+    ) -> tuple[dict[str, np.ndarray], Sources]:
+        """An encoder's parameters with the positions of this model's grid, and where from."""
+        _check_fits(config, side, file)
+        encoder = file.encoder
+        params = dict(encoder.params)
+        params["pos_embed"], how = _positions(config, side, file, self.audio_positions)
+        source = {"file": file.path, "sha256": file.sha256, **encoder.describe(), "grid": how}
+        pretrained = encoder.kind.mean, encoder.kind.std
+        source["normalised_as_in_pretraining"] = (config.mean, config.std) == pretrained
+        return params, source
 
 
 def initial_params(
-    config: ModelConfig,
-    *,
-    seed: int,
-    image_weights: str | Path | None = None,
-    audio_weights: str | Path | None = None,
-    image_sha256: str | None = None,
-    audio_sha256: str | None = None,
-    audio_positions: str = "interpolate",
+    config: ModelConfig, *, seed: int, encoders: Encoders | None = None
 ) -> tuple[dict[str, np.ndarray], Sources]:
     """Parameters before the first step.
 
     Args:
-      config: the model's sizes.
-      seed: of everything that no file gives.
-      image_weights: a file of any kind of `encoder_kinds.KINDS`; random where None.
-      audio_weights: the same for the audio encoder.
-      image_sha256: what the file's SHA-256 has to be; any, where None.
-      audio_sha256: the same for the audio encoder.
-      audio_positions: "interpolate" resizes AudioMAE's position grid, "cut" keeps its first part.
-        AST's is cropped in time whatever this says.
+        config: The model's sizes.
+        seed: Of everything that no file gives.
+        encoders: The encoders' files, if any.
 
     Returns:
-      Every parameter in float32, by path, and where they come from as JSON takes it.
+        Every parameter in float32, by path, and where they come from as JSON takes it.
 
     Raises:
-      UserError: one, that names everything wrong with either file.
+        UserError: One, that names everything in which the files do not fit the model.
     """
-    loaded, sources = load_encoders(
-        config,
-        image_weights=image_weights,
-        audio_weights=audio_weights,
-        image_sha256=image_sha256,
-        audio_sha256=audio_sha256,
-        audio_positions=audio_positions,
-    )
+    loaded, sources = (encoders or Encoders()).params(config)
     params = {path: np.array(x) for path, x in init_params(config, seed).items()}
     for path, array in loaded.items():
         if path.endswith(".pos_embed"):
@@ -74,112 +168,58 @@ def initial_params(
     return params, {"seed": seed, **sources}
 
 
-def load_encoders(
-    config: ModelConfig,
-    *,
-    image_weights: str | Path | None = None,
-    audio_weights: str | Path | None = None,
-    image_sha256: str | None = None,
-    audio_sha256: str | None = None,
-    audio_positions: str = "interpolate",
-) -> tuple[dict[str, np.ndarray], Sources]:
-    """What the encoders' files give, as `initial_params` takes it, without drawing the rest.
-
-    Returns:
-      Parameters in float32 by path, of `pos_embed` only the rows of special tokens and patches;
-      and where they come from.
-
-    Raises:
-      UserError: one, that names everything wrong with either file.
-    """
-    if audio_positions not in AUDIO_POSITIONS:
-        raise UserError(
-            f"audio_positions is {audio_positions!r}; expected one of {AUDIO_POSITIONS}"
-        )
-    sources: Sources = {"image": {"kind": "random"}, "audio": {"kind": "random"}}
-    loaded, problems = {}, []
-    for side, path, sha256 in (
-        ("image", image_weights, image_sha256),
-        ("audio", audio_weights, audio_sha256),
-    ):
-        if path is None:
-            continue
-        try:
-            params, sources[side] = _load(config, side, path, sha256, audio_positions)
-        except UserError as error:
-            problems.append(str(error))
-        else:
-            loaded.update({f"{side}_encoder.{name}": array for name, array in params.items()})
-    if problems:
-        raise UserError("\n".join(problems))
-    return loaded, sources
-
-
-def fit_config(
-    values: Mapping[str, Any],
-    *,
-    image_weights: str | Path | None = None,
-    audio_weights: str | Path | None = None,
-) -> ModelConfig:
-    """Builds the model's config, taking what is None or absent in it from the encoder files.
+def params_from_model(
+    config: ModelConfig, params: Mapping[str, np.ndarray], base: ModelConfig, *, seed: int
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Parameters before the first step of fine-tuning a whole model.
 
     Args:
-      values: names of `ModelConfig`; those of sizes, patches, norm eps, the audio encoder's kind
-        and the image normalisation may be None.
-      image_weights: the image encoder's file, if any.
-      audio_weights: the audio encoder's file, if any.
+        config: The sizes wanted; those of the model, but for the classes.
+        params: Every parameter of the model.
+        base: Its config.
+        seed: Of a new classifier.
+
+    Returns:
+        Every parameter in float32, by path, and the paths drawn anew.
 
     Raises:
-      UserError: for a file that cannot be read, an unknown name or a bad value.
+        UserError: That names every size in which the model differs.
     """
-    suggested: dict[str, Any] = {}
-    for side, path in (("image", image_weights), ("audio", audio_weights)):
-        if path is not None:
-            suggested |= suggest(encoder_from_file(read_tensors(path)), side)
-    given = {name: value for name, value in values.items() if value is not None}
-    unknown = sorted(
-        name
-        for name, value in values.items()
-        if value is None and not any(name in names for names in _FROM_FILE.values())
-    )
-    if unknown:
-        raise UserError(f"model settings {unknown} are None; an encoder's file does not give them")
-    return ModelConfig.from_dict({**suggested, **given})
+    here, there = _flat(config.to_dict()), _flat(base.to_dict())
+    free = ("num_classes", "dtype", "drop_path")  # which change no tensor but the classifier's
+    wrong = [
+        f"model.{name} is {here[name]!r}, there {there[name]!r}"
+        for name in here
+        if here[name] != there[name] and name not in free
+    ]
+    if wrong:
+        raise UserError(f"config.init_from is a model of other sizes: {'; '.join(wrong)}")
+    fresh = [path for path in params if path.startswith("classifier.")]
+    if config.num_classes == base.num_classes:
+        return dict(params), []
+    drawn = init_params(config, seed)
+    return {**params, **{path: np.array(drawn[path]) for path in fresh}}, fresh
 
 
-def suggest(encoder: PretrainedEncoder, side: str) -> dict[str, Any]:
-    """The settings of `ModelConfig` that go with an encoder file on a side, "image" or "audio"."""
-    kind = encoder.kind
-    shared = {name: getattr(encoder, name) for name in _FROM_FILE["both"]}
-    if side == "image":
-        return shared | {
-            "image_patch": encoder.patch[0],
-            "image_stride": encoder.patch[0],
-            "image_mean": kind.image_mean or (0.0, 0.0, 0.0),
-            "image_std": kind.image_std or (1.0, 1.0, 1.0),
-            "image_norm_eps": kind.norm_eps,
-        }
-    name = kind.audio_encoder or "audiomae"
-    patch = encoder.patch[::-1] if name == "ast" else encoder.patch
-    stride = (AUDIO_STRIDE["ast"],) * 2 if name == "ast" else patch
-    return shared | {
-        "audio_encoder": name,
-        "audio_patch": patch,
-        "audio_stride": stride,
-        "audio_norm_eps": kind.norm_eps,
-    }
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return flat
 
 
 def encoder_from_file(file: TensorFile) -> PretrainedEncoder:
     """Reads an encoder of any known format.
 
     Raises:
-      UserError: where the file holds none, or not a whole one.
+        UserError: Where the file holds none, or not a whole one.
     """
     if is_mma_dfer(file):
         raise UserError(
-            f"{file.path} is a whole MMA-DFER model, not an encoder: "
-            f'mmadfer_jax.load("{file.path}") and mmadfer_jax.predict take it as it is'
+            f"{file.path} is a whole MMA-DFER model, not an encoder: config.init_from takes it to "
+            f'train on, mmadfer_jax.load_model("{file.path}") to use it'
         )
     encoder = read_encoder(file)
     if encoder is None:
@@ -191,79 +231,51 @@ def encoder_from_file(file: TensorFile) -> PretrainedEncoder:
     return encoder
 
 
-def _load(
-    config: ModelConfig, side: str, path: str | Path, sha256: str | None, audio_positions: str
-) -> tuple[dict[str, np.ndarray], Sources]:
-    """An encoder's parameters with the positions of this model's grid, and where from."""
-    file = read_tensors(path, sha256)
-    encoder = encoder_from_file(file)
-    what = f"{path} (SHA-256 {file.sha256}) is a {encoder.kind.title} encoder"
-    _check_fits(config, side, encoder, what)
-    params = dict(encoder.params)
-    params["pos_embed"], how = _positions(config, side, encoder, audio_positions, what)
-    source = {"file": str(path), "sha256": file.sha256, **encoder.describe(), "grid": how}
-    if side == "image":
-        source["normalised_as_in_pretraining"] = (config.image_mean, config.image_std) == (
-            encoder.kind.image_mean,
-            encoder.kind.image_std,
-        )
-    return params, source
+def _read(path: str | Path, sha256: str | None, side: str) -> EncoderFile:
+    tensors = read_tensors(path, sha256)
+    file = EncoderFile(str(path), tensors.sha256, encoder_from_file(tensors))
+    if file.encoder.kind.side != side:
+        takes = {"image": "an image encoder (3 channels)", "audio": "an audio encoder (1 channel)"}
+        raise UserError(f"{file}; {side}_weights takes {takes[side]}")
+    return file
 
 
-def _check_fits(config: ModelConfig, side: str, encoder: PretrainedEncoder, what: str) -> None:
-    wanted = None if side == "image" else config.audio_encoder
-    if encoder.kind.audio_encoder != wanted:
-        takes = {
-            None: "an image encoder (3 channels)",
-            "audiomae": "an AudioMAE encoder (1 channel)",
-            "ast": "an AST encoder (model.audio_encoder='ast')",
-        }
-        hint = "" if None in (wanted, encoder.kind.audio_encoder) else (
-            f"; for this file set model.audio_encoder={encoder.kind.audio_encoder!r}"
-        )  # fmt: skip
-        raise UserError(f"{what}; {side}_weights takes {takes[wanted]}{hint}")
-    suggested = suggest(encoder, side)
-    names = [*_FROM_FILE["both"], f"{side}_patch", f"{side}_norm_eps"]
-    if not encoder.heads_known:
-        names.remove("heads")
+def _check_fits(config: EncoderConfig, side: str, file: EncoderFile) -> None:
+    expected = file.encoder.config()
+    names = [name for name in _MUST_FIT if name != "heads" or file.encoder.heads_known]
     wrong = [
-        f"model.{name} is {getattr(config, name)}, the file has {suggested[name]}"
+        f"model.{side}.{name} is {getattr(config, name)!r}, the file has {expected[name]!r}"
         for name in names
-        if getattr(config, name) != suggested[name]
+        if getattr(config, name) != expected[name]
     ]
     if wrong:
-        raise UserError(f"{what} that does not fit the model: {'; '.join(wrong)}")
+        raise UserError(f"{file} that does not fit the model: {'; '.join(wrong)}")
 
 
 def _positions(
-    config: ModelConfig, side: str, encoder: PretrainedEncoder, audio_positions: str, what: str
+    config: EncoderConfig, side: str, file: EncoderFile, audio_positions: str
 ) -> tuple[np.ndarray, Sources]:
     """The position embeddings of special tokens and patches [1, S + N, D], and how they came."""
+    goal, patches = config.grid, file.encoder.num_patches
     if side == "image":
-        shape = (config.image_size,) * 2
-        goal = grid_size(shape, (config.image_patch,) * 2, (config.image_stride,) * 2)
-    else:
-        goal = grid_size(config.spectrogram_shape, config.audio_patch, config.audio_patch_stride)
-    if encoder.kind.audio_encoder is None:
-        rows = columns = square_side(encoder.patches) or 0
-    elif encoder.kind.audio_encoder == "audiomae":  # time-major, with as many bands as here
-        rows, columns = encoder.patches // goal[1], goal[1]
+        rows = columns = square_side(patches) or 0
+    elif config.patch_order == "rows":  # time-major, with as many bands as here
+        rows, columns = patches // goal[1], goal[1]
     else:  # frequency-major
-        goal = goal[::-1]
-        rows, columns = goal[0], encoder.patches // goal[0]
-    if rows * columns != encoder.patches:
+        rows, columns = goal[0], patches // goal[0]
+    if rows * columns != patches:
         raise UserError(
-            f"{what} with {encoder.patches} patch positions, which make no grid like the model's "
-            f"{goal[0]}x{goal[1]}; look at the model's patch and stride"
+            f"{file} with {patches} patch positions, which make no grid like the model's "
+            f"{goal[0]}x{goal[1]}; look at model.{side}.patch and stride"
         )
-    specials, patches = np.split(encoder.params["pos_embed"][0], [encoder.specials])
-    grid = patches.reshape(rows, columns, -1)
+    specials, tokens = np.split(file.encoder.params["pos_embed"][0], [config.special_tokens])
+    grid = tokens.reshape(rows, columns, -1)
     if grid.shape[:2] == goal:
         resized, how = grid, "unchanged"
-    elif encoder.kind.audio_encoder == "ast":
+    elif config.patch_order == "columns":
         resized, how = positions.crop_time(grid, goal), "crop"
     elif side == "audio" and audio_positions == "cut":
-        resized, how = positions.cut(grid, goal, source=str(what)), "cut"
+        resized, how = positions.cut(grid, goal, source=str(file)), "cut"
     else:
         resized, how = positions.resize(grid, goal), "interpolate"
     tokens = np.concatenate([specials, resized.reshape(-1, grid.shape[-1])])[None]

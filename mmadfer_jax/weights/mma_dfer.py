@@ -1,12 +1,13 @@
 """The tensor names of the authors' released MMA-DFER checkpoints."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import VIT_B_FRAMES, VIT_B_SPECTROGRAM, ModelConfig
 from mmadfer_jax.models.params import abstract_params
 from mmadfer_jax.weights.encoder_kinds import count_layers, usual_heads
 from mmadfer_jax.weights.files import TensorFile
@@ -117,21 +118,27 @@ def read_config(tensors: Mapping[str, np.ndarray], source: str) -> ModelConfig:
             f"{source}: {image_patches} image and {audio_patches} audio patch positions make no "
             f"square and no grid of {bands} frequency bands"
         )
+    layers_of = {
+        "width": width,
+        "depth": layers(r"^image_encoder\.blocks\.(\d+)\.", 12),
+        "heads": usual_heads(width),
+        "mlp_dim": shape(image + "blocks.0.mlp.fc1.weight", (4 * width, width))[0],
+    }
     temporal_width = shape("vision_proj.weight", (512, width))[0]
     inner = shape(temporal + "0.0.fn.fn.to_q.weight", (512, temporal_width))[0]
     return ModelConfig(
         num_classes=shape("our_classifier.weight", (7, temporal_width))[0],
         num_frames=shape("temporal_net.pos_embedding", (1, 17, temporal_width))[1] - 1,
-        image_size=side * patch[0],
-        image_patch=patch[0],
-        image_stride=patch[0],
-        spectrogram_shape=(audio_patches // bands * audio_patch[0], bands * audio_patch[1]),
-        audio_patch=tuple(audio_patch),
-        audio_stride=None if audio_patch == (16, 16) else tuple(audio_patch),
-        width=width,
-        depth=layers(r"^image_encoder\.blocks\.(\d+)\.", 12),
-        heads=usual_heads(width),
-        mlp_dim=shape(image + "blocks.0.mlp.fc1.weight", (4 * width, width))[0],
+        image=dataclasses.replace(
+            VIT_B_FRAMES, shape=(side * patch[0],) * 2, patch=patch, stride=patch, **layers_of
+        ),
+        audio=dataclasses.replace(
+            VIT_B_SPECTROGRAM,
+            shape=(audio_patches // bands * audio_patch[0], bands * audio_patch[1]),
+            patch=audio_patch,
+            stride=audio_patch,
+            **layers_of,
+        ),
         prompts=prompts,
         stages=stages,
         bottleneck=shape(image + "temporal_pre.0.weight", (128, width))[0],
@@ -159,12 +166,7 @@ def from_torch(
 
 
 def to_torch(params: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`; the leftover heads are not among the result.
-
-    Raises:
-      UserError: for a model that the authors' program cannot compute.
-    """
-    check_authors_program(config)
+    """The inverse of `from_torch`; the leftover heads are not among the result."""
     return {
         name: to_torch_axes(path, np.asarray(params[path]))
         for path, name in torch_names(config).items()
@@ -182,7 +184,7 @@ def fresh_leftovers(config: ModelConfig) -> dict[str, np.ndarray]:
     return {
         f"{encoder}.head.{name}": np.zeros(shape, np.float32)
         for encoder, classes in heads.items()
-        for name, shape in (("weight", (classes, config.width)), ("bias", (classes,)))
+        for name, shape in (("weight", (classes, config.image.width)), ("bias", (classes,)))
     }
 
 
@@ -192,16 +194,27 @@ def check_authors_program(config: ModelConfig) -> None:
     Raises:
       UserError: that names every setting which that program does not have.
     """
-    published = ModelConfig()
-    names = ("audio_encoder", "image_mean", "image_std", "image_norm_eps", "audio_norm_eps")
+    names = ("special_tokens", "patch_order", "norm_eps", "mean", "std")
     wrong = [
-        f"model.{name} is {getattr(config, name)!r}, there it is {getattr(published, name)!r}"
+        f"model.{side}.{name} is {getattr(found, name)!r}, there it is {getattr(theirs, name)!r}"
+        for side, found, theirs in (
+            ("image", config.image, VIT_B_FRAMES),
+            ("audio", config.audio, VIT_B_SPECTROGRAM),
+        )
         for name in names
-        if getattr(config, name) != getattr(published, name)
+        if getattr(found, name) != getattr(theirs, name)
     ]
-    strides = (config.image_stride, config.audio_patch_stride)
-    if strides != (config.image_patch, config.audio_patch):
-        wrong.append(f"strides are {strides}, there patches do not overlap")
+    wrong += [
+        f"model.{side}.stride is {encoder.stride}, there patches of {encoder.patch} do not overlap"
+        for side, encoder in (("image", config.image), ("audio", config.audio))
+        if encoder.stride != encoder.patch
+    ]
+    if config.image.width != config.audio.width:
+        wrong.append(
+            f"the encoders' widths are {config.image.width} and {config.audio.width}, there equal"
+        )
+    if config.depth % config.stages:
+        wrong.append(f"{config.stages} stages do not divide {config.depth} layers")
     if wrong:
         raise UserError(
             f"the authors' program cannot compute this model: {'; '.join(wrong)}. "

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from mmadfer_jax.clips import audio
+from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.config import AUDIOSET_MEAN, AUDIOSET_STD
 
 HERE = Path(__file__).parent
+READING = Reading(num_frames=16, length=512)
 
 
 def golden_16k():
@@ -49,24 +52,25 @@ def test_log_mel_is_the_references_for_stereo_at_44_khz():
 
 def test_model_input_is_the_references():
     wave, expected, padding = golden_16k()
-    got = audio.model_input(audio.log_mel(wave, 16000))
+    got = READING.sound(audio.log_mel(wave, 16000))
     assert got.dtype == np.float32
+    got = (got - np.float32(AUDIOSET_MEAN)) / np.float32(2 * AUDIOSET_STD)  # in the model
     assert got.shape == (512, 128)
     # Measured: 3.4e-5.
     np.testing.assert_allclose(got[:198], (expected + 4.2677393) / 9.1379948, atol=1e-4, rtol=0)
     assert (got[198:] == padding).all()
 
 
-def test_no_sound_is_the_constant_of_padding():
-    silent = audio.model_input(None)
+def test_no_sound_is_the_zeros_of_padding():
+    silent = READING.sound(None)
     assert silent.shape == (512, 128)
-    np.testing.assert_allclose(silent, 0.46703, atol=1e-5)
-    assert (audio.model_input(np.zeros((0, 128), np.float32), 64) == silent[:64]).all()
+    assert not silent.any()
+    np.testing.assert_array_equal(READING.sound(np.zeros((0, 128), np.float32)), silent)
 
 
 def test_model_input_cuts_what_is_too_long():
     mel = np.random.default_rng(0).normal(size=(90, 128)).astype(np.float32)
-    assert (audio.model_input(mel, 64) == audio.model_input(mel)[:64]).all()
+    np.testing.assert_array_equal(Reading(16, 64).sound(mel), READING.sound(mel)[:64])
 
 
 def test_long_sound_is_cut_to_512_frames_yet_its_mean_is_that_of_all():
@@ -124,8 +128,12 @@ def test_resampling_keeps_a_tone():
 
 
 def test_missing_sound_may_be_the_mean():
-    assert not audio.model_input(None, 64, "mean").any()
+    reading = Reading(16, 64, missing_sound=AUDIOSET_MEAN)
+    assert (reading.sound(None) == np.float32(AUDIOSET_MEAN)).all()
     sound = np.ones((3, 128), np.float32)
-    np.testing.assert_array_equal(
-        audio.model_input(sound, 64, "mean"), audio.model_input(sound, 64)
-    )
+    np.testing.assert_array_equal(reading.sound(sound), Reading(16, 64).sound(sound))
+
+
+def test_an_unknown_order_of_frames_is_refused():
+    with pytest.raises(UserError, match="frame_order is 'random'; expected one of"):
+        Reading(16, 64, frame_order="random")

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from configs import dfew
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import apply_fn, bind
-from mmadfer_jax.training import state as training_state
-from mmadfer_jax.training.optimizer import adamw, assign, epoch_cosine, split
-from mmadfer_jax.training.state import make_train_step, new_state
+from mmadfer_jax.training import program as training_program
+from mmadfer_jax.training.optimizer import freeze_labels, split
 from mmadfer_jax.weights.layout import to_torch_axes
 from mmadfer_jax.weights.mma_dfer import from_torch, leftovers, to_torch, torch_names
 from tests.golden_weights import (
@@ -23,6 +22,11 @@ from tests.golden_weights import (
     relative_error,
     released_tensors,
 )
+from tests.programs import program_of
+from tests.sizes import changed, sizes
+
+# The golden spectrograms are normalised already.
+FULL = sizes()
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def tensors():
 @pytest.fixture(scope="module")
 def forward(tensors):
     """Logits, and the CLS tokens after every layer: [12, B, T, D] and [12, B, D]."""
-    config = ModelConfig()
+    config = FULL
 
     def run(params, frames, spectrogram):
         image, audio = [], []
@@ -60,7 +64,7 @@ def test_every_tensor_of_a_released_checkpoint_goes_in_and_out_unchanged(tensors
 
 def test_what_trains_is_what_the_authors_train():
     config = ModelConfig()
-    labels = assign(torch_names(config), dfew.get_config().freeze)
+    labels = freeze_labels(torch_names(config), dfew.get_config().freeze)
     trained = {name for path, name in torch_names(config).items() if labels[path] == "trained"}
     assert trained == {name for name, (_, trains) in listed_tensors().items() if trains}
 
@@ -78,50 +82,53 @@ def test_class_tokens_of_every_layer(forward, layer):
     assert relative_error(forward[2][layer], expected["audio_cls"][layer]) < 1e-4  # 1.0e-6
 
 
-@pytest.fixture(scope="module")
-def training():
-    """Four steps at S = 112: per step loss, logits, rate; first gradients; parameters."""
-    config = ModelConfig(image_size=112, drop_path=0.0)
-    params = from_torch(released_tensors(112), config)
-    trainable, frozen = split(
-        {path: jnp.asarray(x) for path, x in params.items()},
-        assign(params, dfew.get_config().freeze),
-    )
-    schedule = epoch_cosine(1e-4, epochs=2, steps_per_epoch=2)
-    optimizer = adamw(schedule, weight_decay=1e-2, b1=0.9, b2=0.999, eps=1e-8)
-    logits = []
+def recording(logits):
+    """`apply_fn` that also puts what it gives into a list."""
 
     def recording_apply_fn(config):
         apply = apply_fn(config)
 
-        def recording(*args):
+        def run(*args):
             out = apply(*args)
             jax.debug.callback(lambda x: logits.append(np.asarray(x)), out)
             return out
 
-        return recording
+        return run
 
+    return recording_apply_fn
+
+
+@pytest.fixture(scope="module")
+def training():
+    """Four steps at S = 112: per step loss, logits, rate; first gradients; parameters."""
+    config = changed(FULL, image_shape=112, drop_path=0.0)
+    program = program_of(config)
+    before, frozen = split(from_torch(released_tensors(112), config), program.labels)
+    labels, logits = golden("train_dfew_112")["labels"], []
+    state, losses, gradients = program.init_state(before), [], None
+    placed, key = program.place_frozen(frozen), program.key(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_state, "apply_fn", recording_apply_fn)
-        step = jax.jit(make_train_step(config, optimizer, lambda frames, key: frames))
-    labels = golden("train_dfew_112")["labels"]
-    state, losses, gradients = new_state(trainable, optimizer), [], None
-    for i in range(4):
-        frames, spectrogram = inputs(100 + i, 112)
-        batch = {"frames": frames, "spectrogram": spectrogram, "label": labels[i].astype(np.int32)}
-        state, metrics = step(state, frozen, batch, jax.random.key(0))
-        losses.append(float(metrics["loss"]))
-        if gradients is None:  # after one step the first moment is (1 - b1) times the gradient
-            gradients = {path: x / (1 - 0.9) for path, x in state.opt_state[0].mu.items()}
-    jax.effects_barrier()
+        patch.setattr(training_program, "apply_fn", recording(logits))
+        # The golden frames are floats, and not augmented.
+        patch.setattr(training_program, "augment", lambda frames, *_: frames)
+        for i in range(4):
+            frames, spectrogram = inputs(100 + i, 112)
+            batch = {"frames": frames, "spectrogram": spectrogram}
+            batch["label"] = labels[i].astype(np.int32)
+            state, metrics = program.train_step(state, placed, batch, key)
+            losses.append(float(metrics["loss"]))
+            if gradients is None:  # after one step the first moment is (1 - b1) times the gradient
+                moments = jax.device_get(state.opt_state[0].mu)
+                gradients = {path: x / (1 - 0.9) for path, x in moments.items()}
+        jax.effects_barrier()
     names = torch_names(config)
     return {
         "losses": losses,
         "logits": np.stack(logits),
-        "rates": [float(schedule(i)) for i in range(4)],
+        "rates": [float(program.schedule(i)) for i in range(4)],
         "gradients": {names[path]: x for path, x in gradients.items()},
-        "before": {names[path]: x for path, x in trainable.items()},
-        "after": {names[path]: x for path, x in state.trainable.items()},
+        "before": {names[path]: x for path, x in before.items()},
+        "after": {names[path]: x for path, x in jax.device_get(state.trainable).items()},
         "paths": {name: path for path, name in names.items()},
     }
 

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import jax
@@ -8,16 +7,19 @@ import pytest
 from flax import nnx
 
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.models.mma_dfer import MmaDfer, ModelConfig
+from mmadfer_jax.models.config import ModelConfig
+from mmadfer_jax.models.mma_dfer import MmaDfer
 from mmadfer_jax.models.params import apply_fn, bind, init_params
 from mmadfer_jax.models.vit import drop_path
+from tests import sizes as sizes_of
 from tests.golden_weights import random_params
+from tests.sizes import changed, sizes
 
-CONFIG = ModelConfig(
+CONFIG = sizes(
     num_classes=3,
     num_frames=4,
-    image_size=32,
-    spectrogram_shape=(32, 48),
+    image_shape=32,
+    audio_shape=(32, 48),
     width=32,
     depth=4,
     heads=4,
@@ -31,14 +33,14 @@ CONFIG = ModelConfig(
     temporal_mlp_dim=16,
     drop_path=0.3,
 )
-AST = dataclasses.replace(CONFIG, audio_encoder="ast")
+AST = changed(CONFIG, **sizes_of.AST)
 
 
 def inputs(config=CONFIG, clips=2, seed=0):
     rng = np.random.default_rng(seed)
     side = config.image_size
     frames = rng.random((clips, config.num_frames, side, side, 3), np.float32)
-    return frames, rng.standard_normal((clips, *config.spectrogram_shape), np.float32)
+    return frames, rng.standard_normal((clips, *config.audio.shape), np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,7 @@ def test_drop_path_does_nothing_in_evaluation_and_at_rate_0():
 
 @pytest.mark.parametrize("encoder", ["image_encoder", "audio_encoder"])
 def test_drop_path_rates_rise_linearly_with_depth(encoder):
-    config = dataclasses.replace(CONFIG, depth=12, drop_path=0.1)
+    config = changed(CONFIG, depth=12, drop_path=0.1)
 
     model = nnx.eval_shape(lambda: MmaDfer(config, rngs=nnx.Rngs(0)))
     rates = [block.drop_path_rate for block in getattr(model, encoder).blocks]
@@ -175,7 +177,7 @@ def test_both_branches_of_a_layer_are_dropped_independently():
 
 
 def test_fresh_parameters_are_as_the_paper_starts():
-    config = dataclasses.replace(CONFIG, width=256, mlp_dim=256, bottleneck=64, temporal_width=128)
+    config = changed(CONFIG, width=256, mlp_dim=256, bottleneck=64, temporal_width=128)
     params = {path: np.asarray(x) for path, x in init_params(config, 0).items()}
     for side in ("image", "audio"):
         prompts = params[f"{side}_encoder.prompts"]
@@ -228,22 +230,27 @@ def test_ast_trains_as_the_rest_does():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"audio_encoder": "wav2vec"}, r"audio_encoder is 'wav2vec'; expected one of \['ast'"),
-        ({"image_mean": (0.5, 0.5)}, r"image_mean is \(0\.5, 0\.5\); expected 3 number"),
-        ({"image_std": (0.5, 0.0, 0.5)}, "image_std .* expected numbers above 0"),
-        ({"audio_norm_eps": 0.0}, "audio_norm_eps is 0.0; expected numbers above 0"),
-        ({"audio_stride": 10}, r"audio_stride is 10; expected 2 number"),
+        ({"audio_patch_order": "spiral"}, r"patch_order is 'spiral'; expected one of"),
+        ({"audio_special_tokens": 3}, r"special_tokens is 3; expected 1 \(CLS\) or 2"),
+        ({"audio_depth": 2}, r"image.depth is 4 and model.audio.depth 2; the encoders advance"),
+        ({"image_shape": (32, 48)}, r"image.shape is \(32, 48\); expected a square"),
+        ({"stages": 5}, r"stages is 5, more than the 4 layers"),
+        ({"drop_path": 1.0}, r"drop_path is 1.0; expected 0 <= rate < 1"),
+        ({"image_mean": (0.5, 0.5)}, r"mean is \(0\.5, 0\.5\); expected 3 number"),
+        ({"image_std": (0.5, 0.0, 0.5)}, "std .* expected numbers above 0"),
+        ({"audio_norm_eps": 0.0}, "norm_eps 0.0: expected numbers above 0"),
+        ({"audio_stride": (10,)}, r"stride is \(10,\); expected 2 number"),
         ({"num_classes": 0}, "num_classes is 0; expected whole numbers above 0"),
-        ({"spectrogram_shape": (512.5, 128)}, "expected whole numbers above 0"),
+        ({"audio_shape": (512.5, 128)}, "expected whole numbers above 0"),
         ({"width": 50}, "not a multiple of heads"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        dataclasses.replace(CONFIG, **changes)
+        changed(CONFIG, **changes)
 
 
 def test_a_config_survives_json():
     for config in (ModelConfig(), AST):
-        text = json.dumps(dataclasses.asdict(config))
+        text = json.dumps(config.to_dict())
         assert ModelConfig.from_dict(json.loads(text)) == config

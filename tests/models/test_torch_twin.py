@@ -1,7 +1,5 @@
 """Each part and the whole against plain PyTorch, in small sizes and with random weights."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,17 +7,18 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import apply_fn, bind
 from mmadfer_jax.weights.mma_dfer import from_torch, leftovers, to_torch
 from tests.golden_weights import listed_tensors, relative_error
+from tests.sizes import changed, sizes
 from tests.torch_twin import Twin, random_twin, tensors_of
 
-SMALL = ModelConfig(
+SMALL = sizes(
     num_classes=5,
     num_frames=3,
-    image_size=48,
-    spectrogram_shape=(64, 48),
+    image_shape=48,
+    audio_shape=(64, 48),
     width=48,
     depth=2,
     heads=3,
@@ -120,7 +119,7 @@ def compare_whole(config, twin):
     frames = np.random.default_rng(0).random(
         (2, config.num_frames, config.image_size, config.image_size, 3), np.float32
     )
-    sound = random(2, *config.spectrogram_shape)
+    sound = random(2, *config.audio.shape)
     found = jax.jit(apply_fn(config))(params, frames, sound)
     with torch.no_grad():
         expected = twin(
@@ -135,15 +134,16 @@ def compare_whole(config, twin):
     [
         {},
         {"num_classes": 43, "num_frames": 1, "temporal_depth": 4, "depth": 4, "bottleneck": 4},
+        {"depth": 5, "stages": 3},
         {
-            **{"image_size": 32, "image_patch": 8, "image_stride": 4, "audio_patch": (16, 8)},
-            **{"audio_stride": (8, 8), "spectrogram_shape": (40, 40), "prompts": 1, "stages": 1},
+            **{"image_shape": 32, "image_patch": 8, "image_stride": 4, "audio_patch": (16, 8)},
+            **{"audio_stride": 8, "audio_shape": 40, "prompts": 1, "stages": 1},
         },
     ],
     ids=lambda changes: "-".join(changes) or "small",
 )
 def test_whole_model(changes):
-    config = dataclasses.replace(SMALL, **changes)
+    config = changed(SMALL, **changes)
     compare_whole(config, random_twin(config, seed=len(changes)))
 
 

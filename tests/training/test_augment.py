@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import default
 from mmadfer_jax.models import pixels
 from mmadfer_jax.training import augment
 from mmadfer_jax.training.augment import Augmentation
 
 LEVEL = 1 / 255 + 1e-6
-KEEP = Augmentation(brightness=(1.0, 1.0), area=None, flip=0.0)
+PUBLISHED = Augmentation(**default.get_config().augment)
+KEEP = dataclasses.replace(PUBLISHED, brightness=(1.0, 1.0), area=None, flip=0.0)
 GOLDEN = np.load(Path(__file__).parent / "golden_resize.npz")
 
 augment_clips = jax.jit(augment.augment, static_argnums=(2, 3))
@@ -89,7 +92,7 @@ def test_a_flip_mirrors_left_and_right_of_its_clip_alone():
 
 def test_brightness_is_that_of_pillow():
     frames = noise(3, 1, 20, 20, 3)
-    config = Augmentation(area=None, flip=0.0)
+    config = dataclasses.replace(PUBLISHED, area=None, flip=0.0)
     key = jax.random.key(5)
     found = np.asarray(augment_clips(frames, key, 20, config))
     for row in range(3):
@@ -108,25 +111,27 @@ def test_nothing_drawn_leaves_the_clip_alone():
 def test_a_draw_depends_on_the_key_and_the_row_alone():
     frames = noise(4, 2, 32, 32, 3)
     key = jax.random.key(11)
-    whole = np.asarray(augment_clips(frames, key, 16, Augmentation()))
-    np.testing.assert_array_equal(augment_clips(frames, key, 16, Augmentation()), whole)
-    np.testing.assert_array_equal(augment_clips(frames[:2], key, 16, Augmentation()), whole[:2])
-    other = np.asarray(augment_clips(frames, jax.random.key(12), 16, Augmentation()))
+    whole = np.asarray(augment_clips(frames, key, 16, PUBLISHED))
+    np.testing.assert_array_equal(augment_clips(frames, key, 16, PUBLISHED), whole)
+    np.testing.assert_array_equal(augment_clips(frames[:2], key, 16, PUBLISHED), whole[:2])
+    other = np.asarray(augment_clips(frames, jax.random.key(12), 16, PUBLISHED))
     assert all((other[row] != whole[row]).any() for row in range(4))
     same = np.repeat(frames[:1], 4, axis=0)
-    rows = np.asarray(augment_clips(same, key, 16, Augmentation()))
+    rows = np.asarray(augment_clips(same, key, 16, PUBLISHED))
     assert all((rows[row] != rows[0]).any() for row in range(1, 4))
 
 
 def test_one_draw_holds_for_all_frames_of_a_clip():
     frames = np.repeat(noise(4, 1, 32, 32, 3), 2, axis=1)
-    found = np.asarray(augment_clips(frames, jax.random.key(2), 16, Augmentation()))
+    found = np.asarray(augment_clips(frames, jax.random.key(2), 16, PUBLISHED))
     assert (found == found[:, :1]).all()
 
 
 def test_values_stay_between_0_and_1():
     frames = np.where(noise(4, 1, 32, 32, 3) > 127, 255, 0).astype(np.uint8)
-    found = augment_clips(frames, jax.random.key(2), 24, Augmentation(brightness=(1.5, 3.0)))
+    found = augment_clips(
+        frames, jax.random.key(2), 24, dataclasses.replace(PUBLISHED, brightness=(1.5, 3.0))
+    )
     assert found.dtype == jnp.float32
     assert found.min() >= 0
     assert found.max() <= 1
@@ -150,7 +155,7 @@ def reference_box(rng, height, width):
 def test_crops_are_distributed_as_published(height, width):
     rng = np.random.default_rng(0)
     expected = np.array([reference_box(rng, height, width) for _ in range(20_000)]).T
-    found = draws(Augmentation(), height, width).box.T
+    found = draws(PUBLISHED, height, width).box.T
     top, left, h, w = found
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -169,14 +174,14 @@ def test_crops_are_distributed_as_published(height, width):
 
 
 def test_a_square_stands_in_where_no_crop_fits():
-    box = draws(Augmentation(area=(1.0, 1.0), aspect=(3.0, 4.0)), 60, 90).box
+    box = draws(dataclasses.replace(PUBLISHED, area=(1.0, 1.0), aspect=(3.0, 4.0)), 60, 90).box
     assert (box[:, 0] == 0).all()
     assert (box[:, 2:] == 60).all()
     assert set(box[:, 1]) == set(range(31))
 
 
 def test_brightness_and_flips_are_distributed_as_published():
-    found = draws(Augmentation(), 112, 112)
+    found = draws(PUBLISHED, 112, 112)
     quantiles = np.quantile(found.brightness, [0.0, 0.25, 0.5, 0.75, 1.0])
     np.testing.assert_allclose(quantiles, [0.5, 0.75, 1.0, 1.25, 1.5], atol=0.02)
     assert abs(found.flip.mean() - 0.5) < 0.015  # four standard deviations

@@ -7,30 +7,30 @@ import numpy as np
 import optax
 import pytest
 import torch
+from mmadfer_jax.training.setup import ModelSetup
+from mmadfer_jax.training.state import new_state
 
 import mmadfer_jax
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.export import export
-from mmadfer_jax.models.mma_dfer import ModelConfig
 from mmadfer_jax.models.params import apply_fn
 from mmadfer_jax.train import train
 from mmadfer_jax.training.checkpoints import Checkpoints
 from mmadfer_jax.training.provenance import Provenance, plain
-from mmadfer_jax.training.setup import ModelSetup
-from mmadfer_jax.training.state import new_state
 from mmadfer_jax.weights import load_checkpoint_file
 from tests.foreign_files import prefixed, save_torch, timm
+from tests.sizes import sizes
 from tests.torch_twin import Twin
 
 # A model that takes the encoders of `tests.foreign_files`, AST's with 6 x 7 patches of stride 10.
-MODEL = ModelConfig(
+MODEL = sizes(
     num_classes=3,
     num_frames=4,
-    image_size=12,
+    image_shape=12,
     image_patch=4,
     image_stride=4,
-    spectrogram_shape=(80, 128),
+    audio_shape=(80, 128),
     audio_patch=(16, 16),
     width=48,
     depth=1,

@@ -1,23 +1,27 @@
-import dataclasses
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import FROM_FILE, VIT_B_SPECTROGRAM, ModelConfig
 from mmadfer_jax.models.params import abstract_params, apply_fn
-from mmadfer_jax.weights import fit_config, initial_params
+from mmadfer_jax.weights import initial
+from mmadfer_jax.weights.files import read_tensors
+from mmadfer_jax.weights.initial import Encoders, initial_params
 from mmadfer_jax.weights.positions import resize
+from tests import sizes as sizes_of
 from tests.foreign_files import DEPTH, HEADS, MLP, WIDTH, hugging_face, prefixed, save_torch, timm
+from tests.sizes import changed, sizes
 
-CONFIG = ModelConfig(
+CONFIG = sizes(
     num_frames=2,
-    image_size=12,
+    image_shape=12,
     image_patch=4,
     image_stride=4,
-    spectrogram_shape=(16, 12),
+    audio_shape=(16, 12),
     audio_patch=(4, 4),
     audio_stride=(4, 4),
     width=WIDTH,
@@ -32,13 +36,16 @@ CONFIG = ModelConfig(
     temporal_head_dim=8,
     temporal_mlp_dim=16,
 )
-AST_CONFIG = dataclasses.replace(
-    CONFIG, audio_encoder="ast", spectrogram_shape=(16, 12), audio_stride=(2, 4)
-)
+AST_CONFIG = changed(CONFIG, **sizes_of.AST | {"audio_stride": (2, 4)})
 
 IMAGE = timm()
 AUDIO = timm(channels=1, patches=8 * 3, seed=1)  # 32 time steps of 12 bands
 AST = timm(channels=1, patches=3 * 15, specials=2, seed=2)  # frequency-major, 32 time steps
+
+
+def start(config: ModelConfig, seed: int = 0, **files: str | Path):
+    """Parameters before the first step, and where they come from."""
+    return initial_params(config, seed=seed, encoders=Encoders.read(**files))
 
 
 @pytest.fixture
@@ -56,7 +63,7 @@ def files(tmp_path):
 def test_everything_is_filled_and_the_rest_is_drawn_by_the_seed(files):
     drawn, sources = initial_params(CONFIG, seed=3)
     assert sources["image"] == sources["audio"] == {"kind": "random"}
-    params, sources = initial_params(
+    params, sources = start(
         CONFIG, seed=3, image_weights=files["mae"], audio_weights=files["audiomae"]
     )
     shapes = {path: x.shape for path, x in abstract_params(CONFIG).items()}
@@ -76,11 +83,9 @@ def test_everything_is_filled_and_the_rest_is_drawn_by_the_seed(files):
 
 
 def test_positions_are_resized_and_those_of_prompts_stay_drawn(files):
-    config = dataclasses.replace(CONFIG, image_size=20)
+    config = changed(CONFIG, image_shape=20)
     drawn, _ = initial_params(config, seed=0)
-    params, sources = initial_params(
-        config, seed=0, image_weights=files["mae"], audio_weights=files["audiomae"]
-    )
+    params, sources = start(config, image_weights=files["mae"], audio_weights=files["audiomae"])
     found = params["image_encoder.pos_embed"][0]
     grid = resize(IMAGE["pos_embed"][0, 1:].reshape(3, 3, WIDTH), (5, 5))
     np.testing.assert_array_equal(found[0], IMAGE["pos_embed"][0, 0])
@@ -95,18 +100,16 @@ def test_positions_are_resized_and_those_of_prompts_stay_drawn(files):
 
 
 def test_audio_positions_can_be_cut_instead(files):
-    params, sources = initial_params(
-        CONFIG, seed=0, audio_weights=files["audiomae"], audio_positions="cut"
-    )
+    params, sources = start(CONFIG, audio_weights=files["audiomae"], audio_positions="cut")
     expected = AUDIO["pos_embed"][0, : 1 + 12]
     np.testing.assert_array_equal(params["audio_encoder.pos_embed"][0, :13], expected)
     assert sources["audio"]["grid"]["how"] == "cut"
     with pytest.raises(UserError, match=r"audio_positions is 'slice'; expected one of"):
-        initial_params(CONFIG, seed=0, audio_positions="slice")
+        start(CONFIG, audio_positions="slice")
 
 
 def test_ast_positions_are_cropped_in_time(files):
-    params, sources = initial_params(AST_CONFIG, seed=0, audio_weights=files["ast"])
+    params, sources = start(AST_CONFIG, audio_weights=files["ast"])
     found = params["audio_encoder.pos_embed"][0]
     np.testing.assert_array_equal(found[:2], AST["pos_embed"][0, :2])
     grid = AST["pos_embed"][0, 2:].reshape(3, 15, WIDTH)[:, 4:11]  # 15 // 2 - 7 // 2 = 4
@@ -116,8 +119,8 @@ def test_ast_positions_are_cropped_in_time(files):
 
 
 def test_ast_of_the_paper_has_600_patches_here():
-    config = ModelConfig(audio_encoder="ast")
-    assert config.audio_patch_stride == (10, 10)
+    config = changed(ModelConfig(), **sizes_of.AST)
+    assert config.audio.grid == (12, 50)
     shape = abstract_params(config)["audio_encoder.pos_embed"].shape
     assert shape == (1, 2 + 12 * 50 + 6, 768)
 
@@ -127,31 +130,35 @@ def test_ast_of_the_paper_has_600_patches_here():
     [
         ("image", "audiomae", "is a AudioMAE encoder; image_weights takes an image encoder"),
         ("image", "ast", r"is a AST \(original\) encoder; image_weights takes an image encoder"),
-        ("audio", "mae", "MAE-Face or another.* audio_weights takes an AudioMAE encoder"),
-        ("audio", "ast", r"AST.* takes an AudioMAE.*set model\.audio_encoder='ast'"),
+        ("audio", "mae", "MAE-Face or another.* audio_weights takes an audio encoder"),
+        (
+            "audio",
+            "ast",
+            r"AST.* the model: model\.audio\.special_tokens is 1, the file has 2; model",
+        ),
     ],
 )
 def test_the_wrong_encoder_says_what_it_is(files, side, file, message):
     with pytest.raises(UserError, match=message) as error:
-        initial_params(CONFIG, seed=0, **{f"{side}_weights": files[file]})
+        start(CONFIG, **{f"{side}_weights": files[file]})
     assert "SHA-256" in str(error.value)
 
 
 def test_one_error_speaks_of_both_files_and_of_every_size(files):
-    config = dataclasses.replace(CONFIG, depth=4, mlp_dim=32, image_norm_eps=1e-5)
+    config = changed(CONFIG, depth=4, mlp_dim=32, image_norm_eps=1e-5)
     with pytest.raises(UserError) as error:
-        initial_params(config, seed=0, image_weights=files["mae"], audio_weights=files["audiomae"])
+        start(config, image_weights=files["mae"], audio_weights=files["audiomae"])
     text = str(error.value)
-    assert text.count("model.depth is 4, the file has 2") == 2
-    assert text.count(f"model.mlp_dim is 32, the file has {MLP}") == 2
-    assert "model.image_norm_eps is 1e-05, the file has 1e-06" in text
+    for side in ("image", "audio"):
+        assert f"model.{side}.depth is 4, the file has 2" in text
+        assert f"model.{side}.mlp_dim is 32, the file has {MLP}" in text
+    assert "model.image.norm_eps is 1e-05, the file has 1e-06" in text
 
 
 def test_files_can_be_pinned(files):
     with pytest.raises(UserError) as error:
-        initial_params(
+        start(
             CONFIG,
-            seed=0,
             image_weights=files["mae"],
             image_sha256="ab" * 32,
             audio_weights=files["audiomae"],
@@ -162,35 +169,58 @@ def test_files_can_be_pinned(files):
 
 
 def test_positions_that_make_no_grid_are_refused(files):
-    config = dataclasses.replace(CONFIG, spectrogram_shape=(16, 20))  # five bands
+    config = changed(CONFIG, audio_shape=(16, 20))  # five bands
     with pytest.raises(UserError, match=r"24 patch positions, which make no grid like .* 4x5"):
-        initial_params(config, seed=0, audio_weights=files["audiomae"])
+        start(config, audio_weights=files["audiomae"])
 
 
 def test_what_a_config_leaves_open_comes_from_the_files(files):
-    open_fields = ("width", "depth", "heads", "mlp_dim", "image_patch", "image_stride")
-    open_fields += ("image_mean", "image_std", "image_norm_eps", "audio_patch", "audio_stride")
-    values = dataclasses.asdict(CONFIG) | dict.fromkeys(open_fields)
-    values["heads"] = HEADS  # which this file cannot tell
-    config = fit_config(values, image_weights=files["hf"], audio_weights=files["audiomae"])
-    assert config == dataclasses.replace(
-        CONFIG, image_norm_eps=1e-12, image_mean=(0.5,) * 3, image_std=(0.5,) * 3
-    )
-    params, sources = initial_params(config, seed=0, image_weights=files["hf"])
+    values = CONFIG.to_dict()
+    for side in ("image", "audio"):
+        values[side] |= dict.fromkeys(FROM_FILE) | {"heads": HEADS}  # which these files cannot tell
+    encoders = Encoders.read(image_weights=files["hf"], audio_weights=files["audiomae"])
+    config = ModelConfig.from_dict(encoders.fit(values))
+    half = (0.5,) * 3
+    audioset = VIT_B_SPECTROGRAM.mean, VIT_B_SPECTROGRAM.std
+    assert (config.audio.mean, config.audio.std) == audioset
+    config = changed(config, audio_mean=(0.0,), audio_std=(1.0,))
+    assert config == changed(CONFIG, image_norm_eps=1e-12, image_mean=half, image_std=half)
+    params, sources = initial_params(config, seed=0, encoders=encoders)
     np.testing.assert_array_equal(
         params["image_encoder.blocks.0.attn.qkv.kernel"], IMAGE["blocks.0.attn.qkv.weight"].T
     )
     assert sources["image"]["normalised_as_in_pretraining"] is True
 
 
+def test_an_ast_file_makes_an_ast_of_what_is_left_open(files):
+    values = CONFIG.to_dict()
+    values["audio"] = {"shape": [32, 12], "heads": HEADS, "stride": [2, 4]}
+    encoders = Encoders.read(audio_weights=files["ast"])
+    config = ModelConfig.from_dict(encoders.fit(values))
+    assert (config.audio.special_tokens, config.audio.patch_order) == (2, "columns")
+    params, _ = initial_params(config, seed=0, encoders=encoders)
+    np.testing.assert_array_equal(params["audio_encoder.dist_token"], AST["dist_token"])
+
+
 def test_what_a_config_says_stands(files):
-    values = {**dataclasses.asdict(CONFIG), "image_mean": (0.1, 0.2, 0.3)}
-    config = fit_config(values, image_weights=files["vit"])
-    assert config.image_mean == (0.1, 0.2, 0.3)
-    _, sources = initial_params(config, seed=0, image_weights=files["vit"])
+    values = CONFIG.to_dict()
+    values["image"]["mean"] = [0.1, 0.2, 0.3]
+    encoders = Encoders.read(image_weights=files["vit"])
+    config = ModelConfig.from_dict(encoders.fit(values))
+    assert config.image.mean == (0.1, 0.2, 0.3)
+    _, sources = initial_params(config, seed=0, encoders=encoders)
     assert sources["image"]["normalised_as_in_pretraining"] is False
-    with pytest.raises(UserError, match=r"\['prompts'\] are None"):
-        fit_config({"prompts": None})
+
+
+def test_a_file_is_read_once(files, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        initial, "read_tensors", lambda path, sha256: opened.append(path) or read_tensors(path)
+    )
+    encoders = Encoders.read(image_weights=files["mae"], audio_weights=files["audiomae"])
+    values = CONFIG.to_dict()
+    initial_params(ModelConfig.from_dict(encoders.fit(values)), seed=0, encoders=encoders)
+    assert opened == [files["mae"], files["audiomae"]]
 
 
 def test_image_normalisation_is_part_of_the_model():
@@ -199,7 +229,7 @@ def test_image_normalisation_is_part_of_the_model():
     rng = np.random.default_rng(0)
     frames = rng.random((1, 2, 12, 12, 3), np.float32)
     sound = rng.standard_normal((1, 16, 12), np.float32)
-    normalised = dataclasses.replace(CONFIG, image_mean=mean, image_std=std)
+    normalised = changed(CONFIG, image_mean=mean, image_std=std)
     found = jax.jit(apply_fn(normalised))(params, frames, sound)
     expected = jax.jit(apply_fn(CONFIG))(params, (frames - mean) / np.float32(std), sound)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

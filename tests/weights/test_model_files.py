@@ -8,23 +8,29 @@ import numpy as np
 import pytest
 import torch
 
+from mmadfer_jax import card
+from mmadfer_jax.card import ModelCard
 from mmadfer_jax.convert import convert
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.export import export
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import apply_fn
-from mmadfer_jax.weights import initial_params, load_checkpoint_file, save_model
 from mmadfer_jax.weights.files import read_tensors
+from mmadfer_jax.weights.initial import Encoders, initial_params
+from mmadfer_jax.weights.model_files import read_model, save_model
+from tests import sizes as sizes_of
 from tests.foreign_files import prefixed, save_torch, timm
 from tests.golden_weights import random_params, relative_error
+from tests.sizes import changed
 from tests.torch_twin import random_twin, tensors_of
 
 # Sizes that a released checkpoint of any size tells: heads of 64 channels, 128 mel bands.
-SIZES = ModelConfig(
+SIZES = changed(
+    ModelConfig(),
     num_classes=7,
     num_frames=3,
-    image_size=48,
-    spectrogram_shape=(48, 128),
+    image_shape=48,
+    audio_shape=(48, 128),
     width=64,
     depth=2,
     heads=1,
@@ -39,6 +45,16 @@ SIZES = ModelConfig(
     temporal_mlp_dim=20,
 )
 TWIN = random_twin(SIZES)
+
+
+def card_of(model: ModelConfig) -> ModelCard:
+    return ModelCard(model, classes=tuple("abcdefg"))
+
+
+def start(config: ModelConfig, image_weights):
+    return initial_params(config, seed=0, encoders=Encoders.read(image_weights=image_weights))
+
+
 RELEASED = prefixed(tensors_of(TWIN), "module.")
 
 
@@ -59,30 +75,32 @@ def assert_same_tensors(path, expected=RELEASED):
     [
         {},
         {"num_classes": 11, "num_frames": 16, "temporal_depth": 1},
-        {"image_size": 32, "image_patch": 8, "image_stride": 8, "spectrogram_shape": (512, 128)},
+        {"image_shape": 32, "image_patch": 8, "image_stride": 8, "audio_shape": (512, 128)},
         {"depth": 3, "stages": 3, "prompts": 4, "width": 128, "heads": 2, "bottleneck": 5},
     ],
     ids=lambda changes: "-".join(changes) or "small",
 )
 def test_every_size_is_read_off_a_released_checkpoint(tmp_path, changes):
-    config = dataclasses.replace(SIZES, **changes)
+    config = changed(SIZES, **changes)
     tensors = prefixed(tensors_of(random_twin(config)), "module.")
     path = save_torch(tmp_path / "x", tensors, "state_dict")
-    assert load_checkpoint_file(path)[1] == config
+    assert read_model(path).card.model == config
 
 
 def test_a_released_checkpoint_answers_as_its_twin(released):
-    params, config, info = load_checkpoint_file(released)
+    model = read_model(released)
     rng = np.random.default_rng(0)
     frames = rng.random((2, 3, 48, 48, 3), np.float32)
     sound = rng.standard_normal((2, 48, 128), np.float32)
-    found = jax.jit(apply_fn(config))(params, frames, sound)
+    found = jax.jit(apply_fn(model.card.model))(model.params, frames, sound)
+    normalised = (sound - SIZES.audio.mean[0]) / np.float32(SIZES.audio.std[0])
     with torch.no_grad():
         images = torch.from_numpy(frames).permute(0, 1, 4, 2, 3)
-        expected = TWIN(images, torch.from_numpy(sound)[:, None])
+        expected = TWIN(images, torch.from_numpy(normalised)[:, None])
     assert relative_error(found, expected.numpy()) < 1e-4  # measured 1e-6
-    assert info.classes == ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
-    assert "no class names" in info.notes[0]
+    names = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
+    assert model.card.classes == names
+    assert "no class names" in model.card.notes[0]
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
@@ -108,7 +126,7 @@ def test_what_goes_out_loads_strictly_in_pytorch(tmp_path, released):
 
 def test_a_model_that_saw_no_released_checkpoint_goes_out_with_zero_heads(tmp_path):
     params = random_params(SIZES)
-    save_model(tmp_path / "x.pth", params, SIZES, layout="authors", classes="abcdefg")
+    save_model(tmp_path / "x.pth", params, card_of(SIZES), layout="authors")
     found = read_tensors(tmp_path / "x.pth").tensors
     assert found.keys() == RELEASED.keys()
     assert found["module.audio_model.head.weight"].shape == (1000, 64)
@@ -119,28 +137,37 @@ def test_a_model_that_saw_no_released_checkpoint_goes_out_with_zero_heads(tmp_pa
     ("layout", "ending"), [("own", "safetensors"), ("authors", "safetensors"), ("authors", "pth")]
 )
 def test_our_files_say_all_that_they_need(tmp_path, layout, ending):
-    config = dataclasses.replace(SIZES, heads=4, temporal_heads=8, temporal_head_dim=16)
+    config = changed(SIZES, heads=4, temporal_heads=8, temporal_head_dim=16)
     params = random_params(config)
     path = tmp_path / f"x.{ending}"
-    preparation, sources = {"sample_rate": "native"}, {"seed": 0}
-    save_model(
-        path,
-        params,
-        config,
-        layout=layout,
+    card = ModelCard(
+        model=config,
         classes=tuple("abcdefg"),
-        preparation=preparation,
-        sources=sources,
+        preparation={"sample_rate": "native"},
+        frame_order="text",
+        missing_sound="mean",
+        sources={"seed": 0},
+        data={"name": "toy"},
+        training={"epochs": 2},
+        figures={"uar": 0.5},
+        notes=("ünder test",),
     )
-    found, same, info = load_checkpoint_file(path)
-    assert same == config
-    assert (info.classes, info.preparation, info.sources) == (
-        tuple("abcdefg"),
-        preparation,
-        sources,
-    )
-    assert found.keys() == params.keys()
-    assert all(np.array_equal(found[name], params[name]) for name in params)
+    save_model(path, params, card, layout=layout)
+    found = read_model(path)
+    assert found.card == card
+    assert found.params.keys() == params.keys()
+    assert all(np.array_equal(found.params[name], params[name]) for name in params)
+
+
+def test_a_card_of_another_format_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(card, "CARD_FORMAT", 0)
+    save_model(tmp_path / "x.safetensors", random_params(SIZES), card_of(SIZES), layout="own")
+    monkeypatch.undo()
+    with pytest.raises(
+        UserError, match=r"x\.safetensors has a model card of format 0; this"
+    ) as error:
+        read_model(tmp_path / "x.safetensors")
+    assert "\n" not in str(error.value)
 
 
 def test_one_error_names_everything_wrong(tmp_path):
@@ -150,7 +177,7 @@ def test_one_error_names_everything_wrong(tmp_path):
     name = "module.temporal_net.temporal_transformer.layers.2.1.fn.fn.net.3.weight"
     tensors[name] = tensors[name][:, 1:]
     with pytest.raises(UserError) as error:
-        load_checkpoint_file(save_torch(tmp_path / "x", tensors, "state_dict"))
+        read_model(save_torch(tmp_path / "x", tensors, "state_dict"))
     text = str(error.value)
     assert "2 missing: image_encoder.all_gate.1; our_classifier.bias" in text
     assert "1 unexpected: audio_model.extra" in text
@@ -159,21 +186,19 @@ def test_one_error_names_everything_wrong(tmp_path):
 
 
 def test_a_class_count_that_does_not_fit_is_refused(tmp_path, released):
-    with pytest.raises(UserError, match=r"has 7 classes \(model\.num_classes\), expected 11"):
-        load_checkpoint_file(released, num_classes=11)
-    with pytest.raises(UserError, match="3 class names for 7 logits"):
+    with pytest.raises(UserError, match=r"3 class names \(a, b, c\) for 7 logits"):
         convert(released, tmp_path / "x.safetensors", classes=("a", "b", "c"))
     classes = tuple("gfedcba")
     convert(released, tmp_path / "x.safetensors", classes=classes)
-    assert load_checkpoint_file(tmp_path / "x.safetensors")[2].classes == classes
+    assert read_model(tmp_path / "x.safetensors").card.classes == classes
 
 
 def test_an_encoder_is_no_whole_model_and_the_other_way_round(tmp_path, released):
     encoder = save_torch(tmp_path / "mae.pth", timm(), "model")
     with pytest.raises(UserError, match=r"is no MMA-DFER model.*goes into config\.image_weights"):
-        load_checkpoint_file(encoder)
+        read_model(encoder)
     with pytest.raises(UserError, match="is a whole MMA-DFER model, not an encoder"):
-        initial_params(SIZES, seed=0, image_weights=released)
+        Encoders.read(image_weights=released)
 
 
 @pytest.mark.parametrize(
@@ -193,34 +218,36 @@ def test_bad_targets_are_refused_before_anything_is_read(tmp_path, out, layout, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"audio_encoder": "ast"}, "model.audio_encoder is 'ast'"),
-        ({"image_mean": (0.5,) * 3}, r"model.image_mean is \(0.5, 0.5, 0.5\)"),
-        ({"image_norm_eps": 1e-12}, "model.image_norm_eps is 1e-12"),
-        ({"image_stride": 8}, "strides are"),
+        (sizes_of.AST, "model.audio.special_tokens is 2, there it is 1"),
+        ({"image_mean": (0.5,) * 3}, r"model.image.mean is \(0.5, 0.5, 0.5\)"),
+        ({"image_norm_eps": 1e-12}, "model.image.norm_eps is 1e-12"),
+        ({"image_stride": 8}, r"model.image.stride is \(8, 8\), there patches of"),
+        ({"depth": 3}, "2 stages do not divide 3 layers"),
+        ({"audio_width": 32}, "widths are 64 and 32, there equal"),
     ],
 )
 def test_what_the_authors_program_cannot_compute_does_not_go_out_to_it(tmp_path, changes, message):
-    config = dataclasses.replace(SIZES, **changes)
+    config = changed(SIZES, **changes)
     params = random_params(config)
     with pytest.raises(UserError, match=f"cannot compute this model: .*{message}.*--layout=own"):
-        save_model(tmp_path / "x.pth", params, config, layout="authors")
-    save_model(tmp_path / "x.safetensors", params, config, layout="own")
-    found, same, _ = load_checkpoint_file(tmp_path / "x.safetensors")
-    assert same == config
-    assert all(np.array_equal(found[name], params[name]) for name in params)
+        save_model(tmp_path / "x.pth", params, card_of(config), layout="authors")
+    save_model(tmp_path / "x.safetensors", params, card_of(config), layout="own")
+    found = read_model(tmp_path / "x.safetensors")
+    assert found.card.model == config
+    assert all(np.array_equal(found.params[name], params[name]) for name in params)
 
 
 def test_a_converted_encoder_loads_as_its_source(tmp_path):
     config = dataclasses.replace(
-        SIZES, width=48, heads=3, mlp_dim=96, image_patch=4, image_stride=4, image_size=20
+        SIZES, width=48, heads=3, mlp_dim=96, image_patch=4, image_stride=4, image_shape=20
     )
     source, own = save_torch(tmp_path / "mae.pth", timm(), "model"), tmp_path / "own.safetensors"
     found = convert(source, own)
     assert (found["kind"], found["use"]) == ("mae", "config.image_weights")
-    assert found["suggested"]["model.image_norm_eps"] == 1e-6
+    assert found["suggested"]["model.image.norm_eps"] == 1e-6
     config = dataclasses.replace(config, heads=1)  # the file cannot tell another number
-    expected, _ = initial_params(config, seed=0, image_weights=source)
-    params, sources = initial_params(config, seed=0, image_weights=own)
+    expected, _ = start(config, source)
+    params, sources = start(config, own)
     assert sources["image"]["kind"] == "mae"
     assert all(np.array_equal(params[name], expected[name]) for name in expected)
 
@@ -248,8 +275,8 @@ def test_the_commands(tmp_path, released):
 def test_our_own_model_loads_without_torch(tmp_path, released):
     convert(released, tmp_path / "own.safetensors")
     program = (
-        "import sys; from mmadfer_jax.weights import load_checkpoint_file\n"
-        "load_checkpoint_file(sys.argv[1])\n"
+        "import sys; from mmadfer_jax.weights.model_files import read_model\n"
+        "read_model(sys.argv[1])\n"
         "sys.exit('torch' in sys.modules)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "own.safetensors")]
@@ -260,4 +287,4 @@ def test_the_description_of_our_files_is_plain_json(tmp_path, released):
     convert(released, tmp_path / "own.safetensors")
     own = json.loads(read_tensors(tmp_path / "own.safetensors").metadata["mmadfer_jax"])
     assert own["content"] == "model"
-    assert ModelConfig.from_dict(own["config"]) == SIZES
+    assert ModelConfig.from_dict(own["card"]["model"]) == SIZES

@@ -1,6 +1,5 @@
 """Encoders of the `transformers` library, saved by it, loaded by us, against its own output."""
 
-import dataclasses
 import logging
 
 import jax
@@ -10,9 +9,9 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTForAudioClassification, ViTConfig, ViTModel
 
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import bind
-from mmadfer_jax.weights import fit_config, initial_params
+from mmadfer_jax.weights.initial import Encoders, initial_params
 from tests.golden_weights import relative_error
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -25,11 +24,9 @@ SIZES = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
-REST = {
-    **dataclasses.asdict(ModelConfig(num_frames=2, prompts=2, stages=1, bottleneck=8)),
-    **{"width": None, "depth": None, "mlp_dim": None, "heads": 3},
-    **{"temporal_width": 16, "temporal_mlp_dim": 16},
-}
+REST = {"num_frames": 2, "prompts": 2, "stages": 1, "bottleneck": 8}
+REST |= {"temporal_width": 16, "temporal_mlp_dim": 16}
+LIKE_IT = {"depth": 2, "heads": 3, "width": 24, "mlp_dim": 24}  # the other encoder
 
 
 def randomised(model):
@@ -62,13 +59,13 @@ def test_vit(tmp_path, ending):
     else:
         model.save_pretrained(tmp_path)
         path = tmp_path / "model.safetensors"
-    open_values = ("image_patch", "image_stride", "image_norm_eps", "image_mean", "image_std")
-    values = {**REST, **dict.fromkeys(open_values), "image_size": 32}
-    config = fit_config(values, image_weights=path)
-    assert (config.image_patch, config.image_norm_eps) == (8, 1e-12)
-    params, _ = initial_params(config, seed=0, image_weights=path)
+    encoders = Encoders.read(image_weights=path)
+    values = {**REST, "image": {"shape": [32, 32], "heads": 3}, "audio": LIKE_IT}
+    config = ModelConfig.from_dict(encoders.fit(values))
+    assert (config.image.patch, config.image.norm_eps) == ((8, 8), 1e-12)
+    params, _ = initial_params(config, seed=0, encoders=encoders)
     pictures = np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
-    found, _ = encode(params, config, "image_encoder", pictures)
+    found, _ = encode(params, config, "image_encoder", pictures / 2 + 0.5)
     with torch.no_grad():
         expected = model(torch.from_numpy(pictures).permute(0, 3, 1, 2)).last_hidden_state
     assert relative_error(found, expected.numpy()) < 1e-5  # measured 1e-6
@@ -80,11 +77,12 @@ def test_ast(tmp_path):
     model = randomised(ASTForAudioClassification(ASTConfig(**sizes, **SIZES)))
     model.save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
-    open_values = ("audio_encoder", "audio_patch", "audio_stride", "audio_norm_eps")
-    values = {**REST, **dict.fromkeys(open_values), "spectrogram_shape": (56, 36)}
-    config = fit_config(values, audio_weights=path)
-    assert (config.audio_encoder, config.audio_patch_stride) == ("ast", (10, 10))
-    params, sources = initial_params(config, seed=0, audio_weights=path)
+    encoders = Encoders.read(audio_weights=path)
+    as_it_is = {"mean": [0.0], "std": [1.0]}
+    values = {**REST, "audio": {"shape": [56, 36], "heads": 3, **as_it_is}, "image": LIKE_IT}
+    config = ModelConfig.from_dict(encoders.fit(values))
+    assert (config.audio.special_tokens, config.audio.stride) == (2, (10, 10))
+    params, sources = initial_params(config, seed=0, encoders=encoders)
     assert sources["audio"]["grid"] == {"from": [3, 5], "to": [3, 5], "how": "unchanged"}
     sound = np.random.default_rng(0).standard_normal((2, 56, 36), np.float32)
     tokens, feature = encode(params, config, "audio_encoder", sound[..., None])

@@ -1,0 +1,66 @@
+"""Class names of data and of models, matched by name: never by position."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from mmadfer_jax.errors import UserError
+
+# Names that datasets and published checkpoints have for the same expression.
+_SYNONYMS = (
+    ("happy", "happiness", "hap", "joy"),
+    ("sad", "sadness"),
+    ("neutral", "neutrality"),
+    ("angry", "anger", "ang"),
+    ("surprise", "surprised"),
+    ("disgust", "disgusted", "dis"),
+    ("fear", "fearful", "fea", "afraid"),
+    ("contempt", "contemptuous"),
+    ("anxiety", "anxious"),
+    ("helplessness", "helpless"),
+    ("disappointment", "disappointed"),
+    ("worried", "worry"),
+    ("calm", "calmness"),
+)
+_CANONICAL = {name: names[0] for names in _SYNONYMS for name in names}
+
+
+def canonical(name: str) -> str:
+    """A name without regard to case, spelling of accents and known synonyms."""
+    plain = unicodedata.normalize("NFKC", name).strip().casefold()
+    return _CANONICAL.get(plain, plain)
+
+
+def match_classes(data: Sequence[str], model: Sequence[str]) -> list[int]:
+    """The model's class for each class of the data.
+
+    Args:
+        data: Names in the order of the labels.
+        model: Names in the order of the logits.
+
+    Returns:
+        An index into `model` for each of `data`.
+
+    Raises:
+        UserError: A class of the data is none of the model's, or two are the same one.
+    """
+    places: dict[str, int] = {}
+    for place, name in enumerate(model):
+        places.setdefault(canonical(name), place)
+    if unknown := [name for name in data if canonical(name) not in places]:
+        raise UserError(
+            f"the model does not know the classes {', '.join(unknown)} of the data; it has "
+            f"{', '.join(model)}"
+        )
+    found = [places[canonical(name)] for name in data]
+    if len(set(found)) < len(found):
+        twice = [name for name, place in zip(data, found, strict=True) if found.count(place) > 1]
+        raise UserError(f"the data's classes {', '.join(twice)} are one class of the model")
+    return found
+
+
+def describe_match(data: Sequence[str], model: Sequence[str], places: Sequence[int]) -> str:
+    """The match in one line; "" where names and order are the same."""
+    if tuple(data) == tuple(model):
+        return ""
+    pairs = (f"{name} -> {model[place]}" for name, place in zip(data, places, strict=True))
+    return f"classes by name: {', '.join(pairs)}"

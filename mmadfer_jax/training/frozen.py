@@ -1,0 +1,87 @@
+"""Frozen weights of a run: in its directory once, by content, not in each checkpoint."""
+
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mmadfer_jax.errors import UserError
+from mmadfer_jax.weights.files import read_tensors, write_safetensors
+
+_FOLDER = "frozen"
+
+
+def weights_sha256(params: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, shapes and float32 values, independent of the order of the dict."""
+    digest = hashlib.sha256()
+    for path in sorted(params):
+        array = np.ascontiguousarray(params[path], dtype=np.float32)
+        digest.update(f"{path}{array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def write_frozen(workdir: Path, params: Mapping[str, np.ndarray]) -> str:
+    """Puts frozen weights into a run's directory, in float32, unless they are there.
+
+    Where a run beside this one has the same, its file is shared by a hard link, which takes no room
+    and stays whole when either run is moved or deleted.
+
+    Returns:
+        Their `weights_sha256`; "" where nothing is frozen.
+
+    Raises:
+        OSError: The disk refused; nothing is left behind.
+    """
+    if not params:
+        return ""
+    sha256 = weights_sha256(params)
+    path = _path(workdir, sha256)
+    if path.exists() and _holds(path, sha256):
+        return sha256
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    for other in sorted(workdir.absolute().parent.glob(f"*/{_FOLDER}/{path.name}")):
+        with contextlib.suppress(OSError):
+            path.hardlink_to(other)
+            if _holds(path, sha256):
+                return sha256
+            path.unlink()
+    write_safetensors(path, params, {"content": "frozen"})
+    return sha256
+
+
+def read_frozen(workdir: Path, sha256: str) -> dict[str, np.ndarray]:
+    """Reads the frozen weights of a run back.
+
+    Raises:
+        UserError: They are not there, or not what they were.
+    """
+    if not sha256:
+        return {}
+    path = _path(workdir, sha256)
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing: the frozen weights of the run. Copy the whole run again, or put "
+            "the file back from another run of the same encoders"
+        )
+    params = read_tensors(path).tensors
+    if weights_sha256(params) != sha256:
+        raise UserError(
+            f"{path} is damaged: its weights do not have the SHA-256 of its name. Copy it again, "
+            "or delete it and put the same file of another run in its place"
+        )
+    return params
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        return weights_sha256(read_tensors(path).tensors) == sha256
+    except UserError:
+        return False
+
+
+def _path(workdir: Path, sha256: str) -> Path:
+    return workdir / _FOLDER / f"{sha256}.safetensors"
