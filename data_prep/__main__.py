@@ -2,11 +2,12 @@
 
 import argparse
 import importlib
+import inspect
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mmadfer_jax.errors import UserError, exit_on_user_error
 from mmadfer_jax.files import as_path
@@ -150,11 +151,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _refuse_foreign(flags: argparse.Namespace, own: Sequence[str]) -> None:
-    """Refuses flags that are given and mean nothing for the dataset chosen."""
+def _arguments(
+    flags: argparse.Namespace, parameters: Mapping[str, inspect.Parameter]
+) -> dict[str, Any]:
+    """What the dataset's `list_clips` is called with: the given flags that it has parameters for.
+
+    Raises:
+        UserError: One is missing, or is given and means nothing for this dataset.
+    """
+    given = {name: value for name, value in vars(flags).items() if value is not None}
     for name in _DATASET_FLAGS:
-        if name not in own and getattr(flags, name) is not None:
+        if name in given and name not in parameters:
             raise UserError(f"--{name} means nothing with --dataset={flags.dataset}")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise UserError(f"--dataset={flags.dataset} needs --{name}")
+    return {name: given[name] for name in parameters if name in given}
 
 
 @exit_on_user_error
@@ -162,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command with these arguments, or those of the command line."""
     flags = _parse(arguments)
     dataset = importlib.import_module(f"data_prep.datasets.{flags.dataset}")
-    _refuse_foreign(flags, dataset.FLAGS)
+    asked = _arguments(flags, inspect.signature(dataset.list_clips).parameters)
     # After the flags, which may be wrong.
     from data_prep import check, listing, plan, run
     from data_prep.report import finding, terminal, write
@@ -182,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError("--beam_options means nothing with --runner=local")
     plan.check_out(flags.out)
     make_detector(settings)  # what is wrong with it is said here, and not by every worker
-    found = dataset.from_flags(flags)
+    found = dataset.list_clips(**asked)
     listing.check(found)
     workers = flags.workers or os.cpu_count() or 1
     missing = [clip.missing for clip in found.clips if clip.missing]

@@ -4,7 +4,6 @@ Lists: the official `EmoLabel_DataSplit/{train,test}(single-labeled)/set_{1..5}.
 or those of the authors of MMA-DFER, `DFEW_set_{1..5}_{train,test}.txt`, labels from 0.
 """
 
-import argparse
 from pathlib import Path
 
 from data_prep.datasets import lists
@@ -12,7 +11,6 @@ from data_prep.datasets.media_tree import Place, check_source, locate
 from data_prep.listing import Known, Listing, some
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source", "labels", "media")
 CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
 KNOWN = Known(
     clips=11697,
@@ -45,17 +43,22 @@ OFFICIAL = (
 AUTHORS = ("DFEW_set_{fold}_{part}.txt", "annotation/DFEW_set_{fold}_{part}.txt")
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
-    """The clips of DFEW; `--labels` is the folder of the lists where that is not the source.
+def list_clips(source: Path, labels: Path | None = None, media: str | None = None) -> Listing:
+    """The clips of DFEW.
+
+    Args:
+        source: The dataset's folder.
+        labels: Folder of the lists where that is another.
+        media: `frames` or `video` to take no other; what is there if None.
 
     Raises:
         UserError: Lists or clips are not there, or the lists contradict themselves.
     """
-    check_source(flags.source)
-    root = flags.labels or flags.source
+    check_source(source)
+    root = labels or source
     paths = lists.find_lists(root, OFFICIAL + AUTHORS)
     items = lists.five_folds({key: _read(path) for key, path in paths.items()})
-    clips, notes = locate(flags.source, items, MEDIA, SOUNDS, flags.media)
+    clips, notes = locate(source, items, MEDIA, SOUNDS, media)
     return Listing("dfew", CLASSES, clips, KNOWN, (lists.note(root, paths), *notes))
 
 

@@ -4,7 +4,6 @@ Lists: `4_setups/All_scenes/{train,test}_All.csv`, lines `Action/Sad/0010 Sad`; 
 `2_ClipsforFaceCrop/Action/Sad/0010/`.
 """
 
-import argparse
 from pathlib import Path
 
 from data_prep.datasets.lists import read_lines
@@ -13,7 +12,6 @@ from data_prep.listing import Known, Listing, some
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source", "labels")
 CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
 KNOWN = Known(clips=38935, splits={"train": 31088, "test": 7847}, sample_rate=0)
 MEDIA = (
@@ -23,17 +21,21 @@ MEDIA = (
 LISTS = ("4_setups/All_scenes/{split}_All.csv", "All_scenes/{split}_All.csv", "{split}_All.csv")
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
-    """The clips of FERV39k; `--labels` is the folder of the lists where that is not the source.
+def list_clips(source: Path, labels: Path | None = None) -> Listing:
+    """The clips of FERV39k.
+
+    Args:
+        source: The dataset's folder.
+        labels: Folder of the lists where that is another.
 
     Raises:
         UserError: Lists or clips are not there.
     """
-    check_source(flags.source)
-    root = flags.labels or flags.source
+    check_source(source)
+    root = labels or source
     paths = {split: _find(root, split) for split in KNOWN.splits}
     items = [item for split, path in paths.items() for item in _read(path, split)]
-    clips, notes = locate(flags.source, items, MEDIA)
+    clips, notes = locate(source, items, MEDIA)
     found = ", ".join(str(path.relative_to(root)) for path in paths.values())
     return Listing("ferv39k", CLASSES, clips, KNOWN, (f"lists: {found}", *notes))
 

@@ -1,6 +1,5 @@
 """Any folder of videos or face frames: with a CSV file of labels, or with a folder a class."""
 
-import argparse
 import csv
 import dataclasses
 import io
@@ -21,7 +20,6 @@ from mmadfer_jax import files
 from mmadfer_jax.clips.frame_folder import is_picture
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source", "labels", "classes", "folds")
 DEFAULT_FOLDS = 5
 # Folders above those of the classes that make fixed splits.
 SPLIT_FOLDERS = {
@@ -35,17 +33,27 @@ SPLIT_FOLDERS = {
 COLUMNS = ("path", "label", "split", "audio", "group")
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
-    """The clips that the command line asks for.
+def list_clips(
+    source: Path,
+    labels: Path | None = None,
+    classes: Sequence[str] | None = None,
+    folds: int | None = None,
+) -> Listing:
+    """The clips of a folder.
+
+    Args:
+        source: The folder.
+        labels: A table of labels, see `list_table`; without one classes are folders, see
+            `list_tree`.
+        classes: Names in the order of the labels; sorted names if None.
+        folds: Number of parts to make where there are no splits, 5 if None.
 
     Raises:
-        UserError: A flag is missing, or what it names cannot be used.
+        UserError: As these two.
     """
-    if flags.source is None:
-        raise UserError("--dataset=folder needs --source")
-    if flags.labels is None:
-        return list_tree(flags.source, flags.classes, flags.folds)
-    return list_clips(flags.source, flags.labels, flags.classes, flags.folds)
+    if labels is None:
+        return list_tree(source, classes, folds)
+    return list_table(source, labels, classes, folds)
 
 
 def list_tree(
@@ -108,7 +116,7 @@ def _empty_folders(source: Path, media: Sequence[Media], depth: int) -> tuple[st
     return (f"folders without a clip: {some(empty, 8)}",) if empty else ()
 
 
-def list_clips(
+def list_table(
     source: Path,
     labels: Path,
     classes: Sequence[str] | None = None,

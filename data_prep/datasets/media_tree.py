@@ -223,10 +223,8 @@ def find_media(
     return sorted(found, key=lambda media: [by_number(part) for part in media.parts])
 
 
-def check_source(source: Path | None) -> None:
-    """Refuses a source folder that is not named or not there."""
-    if source is None:
-        raise UserError("--source is needed: the folder of the clips")
+def check_source(source: Path) -> None:
+    """Refuses a source folder that is not there."""
     if not files.is_folder(source):
         raise UserError(f"--source={source}: no such folder")
 

@@ -5,14 +5,13 @@ pictures, 03 sound), channel (01 speech, 02 song), emotion, intensity, statement
 Part k has the actors 4k - 3 to 4k.
 """
 
-import argparse
 import re
+from pathlib import Path
 
-from data_prep.datasets.media_tree import SOUND_SUFFIXES, Media, find_media
+from data_prep.datasets.media_tree import SOUND_SUFFIXES, find_media
 from data_prep.listing import Known, Listing
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source",)
 CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 ACTORS, ACTORS_PER_PART = 24, 4
 KNOWN = Known(
@@ -25,14 +24,17 @@ _NAME = re.compile(
 )
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
+def list_clips(source: Path) -> Listing:
     """The spoken clips of RAVDESS, wherever they lie below the source; songs are left out.
+
+    Args:
+        source: The dataset's folder.
 
     Raises:
         UserError: No folder, or no video with such a name in it.
     """
     videos, songs = {}, 0
-    for media in find_media(flags.source, frames=False):
+    for media in find_media(source, frames=False):
         match = _NAME.fullmatch(media.path.stem)
         if not match or match["modality"] == "03" or int(match["actor"]) not in _actors():
             continue
@@ -45,10 +47,9 @@ def from_flags(flags: argparse.Namespace) -> Listing:
             videos[match["rest"]] = (match, media)
     if not videos:
         raise UserError(
-            f"--source={flags.source} holds no spoken clip such as "
-            "Actor_01/01-01-03-01-01-01-01.mp4"
+            f"--source={source} holds no spoken clip such as Actor_01/01-01-03-01-01-01-01.mp4"
         )
-    sounds = _sounds(flags.source)
+    sounds = _sounds(source)
     clips = [
         media.clip(
             id=media.path.stem,
@@ -68,7 +69,7 @@ def _actors() -> range:
     return range(1, ACTORS + 1)
 
 
-def _sounds(source) -> dict[str, Media]:
+def _sounds(source: Path) -> dict[str, Path]:
     matches = (
         (_NAME.fullmatch(media.path.stem), media.path)
         for media in find_media(source, SOUND_SUFFIXES, False)

@@ -24,7 +24,7 @@ def folder(tmp_path):
         labels = tmp_path / "labels.csv"
         data = table if isinstance(table, bytes) else table.encode()
         labels.write_bytes(data)
-        return list_clips(source, labels, **{"folds": None, **options})
+        return list_clips(source, labels, **options)
 
     make.source = source
     return make
