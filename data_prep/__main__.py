@@ -3,8 +3,10 @@
 import argparse
 import importlib
 import inspect
+import io
 import os
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +28,9 @@ _DATASETS = (  # one module of data_prep.datasets each
     "folder",
     "synthetic",
 )
-_DATASET_FLAGS = ("source", "labels", "media", "classes", "folds", "clips", "seed")
+_DATASET_FLAGS = (
+    *("source", "labels", "media", "classes", "label_base", "folds", "clips", "seed"),
+)
 _EPILOG = """examples:
   python -m data_prep --dataset=dfew --source=DFEW --out=prepared --check
   python -m data_prep --dataset=dfew --source=DFEW --out=prepared
@@ -145,6 +149,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--media", choices=("frames", "video"), help="dfew, mafw: take no other (what is there)")
     add("--classes", type=_names, metavar="A,B,...", help="folder: class order (sorted names)")
+    add(
+        "--label_base",
+        type=int,
+        choices=(0, 1),
+        metavar="0|1",
+        help="folder: what labels that are numbers count from, with --classes",
+    )
     add("--folds", type=_at_least(2), metavar="K", help="folder: parts without a split column (5)")
     add("--clips", type=_at_least(1), metavar="N", help="synthetic: clips to render")
     add("--seed", type=_at_least(0), metavar="N", help="synthetic: of the rendering")
@@ -172,6 +183,9 @@ def _arguments(
 @exit_on_user_error
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command with these arguments, or those of the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may have letters that the terminal has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     flags = _parse(arguments)
     dataset = importlib.import_module(f"data_prep.datasets.{flags.dataset}")
     asked = _arguments(flags, inspect.signature(dataset.list_clips).parameters)
@@ -196,9 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     make_detector(settings)  # what is wrong with it is said here, and not by every worker
     found = dataset.list_clips(**asked)
     listing.check(found)
+    if not flags.check and (reasons := listing.unfit(found)):
+        raise UserError(f"{'; '.join(reasons)} (--check reports on a part of a dataset too)")
     workers = flags.workers or os.cpu_count() or 1
     missing = [clip.missing for clip in found.clips if clip.missing]
-    print(f"{len(found.clips)} clips, classes in order: {', '.join(found.classes)}")
+    splits = ", ".join(f"{split} {len(clips)}" for split, clips in found.splits.items())
+    print(f"{len(found.clips)} clips ({splits}), classes in order: {', '.join(found.classes)}")
     if missing:
         print(f"not there: {len(missing)} of them, {listing.some(missing)}")
     if flags.check:

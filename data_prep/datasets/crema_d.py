@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from data_prep.datasets.media_tree import SOUND_SUFFIXES, Media, find_media
+from data_prep.datasets.media_tree import Media, find_media
 from data_prep.listing import Clip, Known, Listing, assign_folds, some
 from mmadfer_jax.errors import UserError
 
@@ -36,10 +36,11 @@ def list_clips(source: Path) -> Listing:
     Raises:
         UserError: No folder, or no video with such a name in it.
     """
+    found = find_media(source)
     videos: dict[str, list[Media]] = defaultdict(list)
-    for media in find_media(source, frames=False):
+    for media in found.videos:
         videos[media.path.stem].append(media)
-    sounds = {media.path.stem: media for media in find_media(source, SOUND_SUFFIXES, False)}
+    sounds = {media.path.stem: media for media in found.sounds}
     names = sorted(name for name in {**videos, **sounds} if _NAME.fullmatch(name))
     if not any(name in videos for name in names):
         raise UserError(f"--source={source} holds no video such as VideoFlash/1001_DFA_ANG_XX.flv")
@@ -61,11 +62,11 @@ def list_clips(source: Path) -> Listing:
             heard = "/".join(sound.parts)
             gone = f"{name}: no video in {source}, only {heard}"
             clips.append(Clip(path=sound.path, source=heard, missing=gone, **fields))
-    notes = []
+    notes = [*found.notes]
     if heard := sum(clip.audio_path is not None for clip in clips):
         notes.append(f"sound: own files for {heard} of {len(clips)} clips")
     if twice := [name for name in names if len(videos[name]) > 1]:
         notes.append(f"{len(twice)} clips are there in several folders, the first is taken")
     if bad := [f"{name} ({why})" for name, why in BAD.items() if name in videos]:
         notes.append(f"known to be bad in the release: {some(bad, len(BAD))}")
-    return Listing("crema_d", CLASSES, clips, KNOWN, tuple(notes))
+    return Listing("crema_d", CLASSES, clips, KNOWN, tuple(notes), FOLDS)

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from data_prep.datasets.media_tree import find_media
+from data_prep.datasets.names import key
 from data_prep.listing import Listing, assign_folds, some
 from mmadfer_jax.errors import UserError
 
@@ -26,9 +27,10 @@ def list_clips(source: Path) -> Listing:
     Raises:
         UserError: No folder, or no video in a folder of a subject and an emotion.
     """
+    lying = find_media(source)
     found, odd = [], []
-    for media in find_media(source, frames=False):
-        above = [part.strip().lower() for part in media.parts[:-1]]
+    for media in lying.videos:
+        above = [key(part) for part in media.parts[:-1]]
         subject = next((m[1] for part in above if (m := _SUBJECT.fullmatch(part))), None)
         label = next((CLASSES.index(part) for part in above if part in CLASSES), None)
         if subject is None or label is None:
@@ -43,7 +45,7 @@ def list_clips(source: Path) -> Listing:
     subjects = {media.name: subject for media, subject, _ in found}
     parts = assign_folds(labels, subjects, FOLDS)
     clips = [media.clip(label=label, split=parts[media.name]) for media, _, label in found]
-    notes = [f"{len(set(subjects.values()))} subjects of {SUBJECTS}"]
+    notes = [f"{len(set(subjects.values()))} subjects of {SUBJECTS}", *lying.notes]
     if odd:
         notes.append(f"left out, in no folder of a subject and an emotion: {some(odd)}")
-    return Listing("enterface05", CLASSES, clips, notes=tuple(notes))
+    return Listing("enterface05", CLASSES, clips, notes=tuple(notes), folds=FOLDS)

@@ -6,8 +6,10 @@ Lists: `4_setups/All_scenes/{train,test}_All.csv`, lines `Action/Sad/0010 Sad`; 
 
 from pathlib import Path
 
-from data_prep.datasets.lists import read_lines
-from data_prep.datasets.media_tree import Item, Place, check_source, locate
+from data_prep.datasets.media_tree import check_source
+from data_prep.datasets.names import key
+from data_prep.datasets.places import Item, Place, locate
+from data_prep.datasets.tables import read_lines
 from data_prep.listing import Known, Listing, some
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
@@ -52,7 +54,7 @@ def _read(path: Path, split: str) -> list[Item]:
     items = []
     for number, line in read_lines(path):
         fields = line.replace(",", " ").split()
-        label = fields[1].lower() if len(fields) == 2 else ""
+        label = key(fields[1]) if len(fields) == 2 else ""
         if label not in CLASSES:
             raise UserError(
                 f"{path}: line {number} is {line!r}, expected `Action/Sad/0010 Sad` with one of "

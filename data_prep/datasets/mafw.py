@@ -9,7 +9,10 @@ import itertools
 from pathlib import Path
 
 from data_prep.datasets import lists
-from data_prep.datasets.media_tree import Place, check_source, locate
+from data_prep.datasets.media_tree import check_source
+from data_prep.datasets.names import key
+from data_prep.datasets.places import Place, locate
+from data_prep.datasets.tables import read_lines
 from data_prep.listing import Known, Listing, some
 from mmadfer_jax.errors import UserError
 
@@ -84,11 +87,11 @@ def read_names(path: Path) -> list[tuple[str, str]]:
         UserError: A line is not of this form.
     """
     pairs = []
-    for number, line in lists.read_lines(path):
+    for number, line in read_lines(path):
         fields = line.split(maxsplit=2)
         if len(fields) < 2 or not fields[0].lower().endswith(".mp4"):
             raise UserError(f"{path}: line {number} is {line[:60]!r}, expected `00025.mp4 anger`")
-        pairs.append((fields[0][: -len(".mp4")], fields[1].lower()))
+        pairs.append((fields[0][: -len(".mp4")], key(fields[1])))
     return pairs
 
 

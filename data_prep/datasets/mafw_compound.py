@@ -8,7 +8,8 @@ name.
 from pathlib import Path
 
 from data_prep.datasets import lists, mafw
-from data_prep.datasets.media_tree import check_source, locate
+from data_prep.datasets.media_tree import check_source
+from data_prep.datasets.places import locate
 from data_prep.listing import Known, Listing, some
 from mmadfer_jax.errors import UserError
 

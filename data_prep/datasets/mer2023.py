@@ -6,8 +6,10 @@ published labels, so the training clips are dealt to five parts here.
 
 from pathlib import Path
 
-from data_prep.datasets.lists import read_table
-from data_prep.datasets.media_tree import Item, Place, check_source, locate
+from data_prep.datasets.media_tree import check_source
+from data_prep.datasets.names import key
+from data_prep.datasets.places import Item, Place, locate
+from data_prep.datasets.tables import read_table
 from data_prep.listing import Known, Listing, assign_folds, some
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
@@ -33,16 +35,17 @@ def list_clips(source: Path, labels: Path | None = None) -> Listing:
     if not files.is_file(table):
         raise UserError(f"{table}: no such file; name it with --labels=.../train-label.csv")
     classes = {}
-    for name, label in read_table(table, ("name", "discrete")):
-        if label.lower() not in CLASSES:
+    for _, row in read_table(table, ("name", "discrete"), chinese=True):
+        name, label = row["name"], row["discrete"]
+        if key(label) not in CLASSES:
             raise UserError(
                 f"{table}: clip {name} has label {label!r}, not one of "
                 f"{some(CLASSES, len(CLASSES))}"
             )
         if name in classes:
             raise UserError(f"{table}: clip {name} stands more than once")
-        classes[name] = CLASSES.index(label.lower())
+        classes[name] = CLASSES.index(key(label))
     parts = assign_folds(classes, {}, FOLDS)
     items = [Item(name, label, parts[name]) for name, label in classes.items()]
     clips, notes = locate(source, items, MEDIA)
-    return Listing("mer2023", CLASSES, clips, KNOWN, notes)
+    return Listing("mer2023", CLASSES, clips, KNOWN, notes, FOLDS)

@@ -8,7 +8,7 @@ Part k has the actors 4k - 3 to 4k.
 import re
 from pathlib import Path
 
-from data_prep.datasets.media_tree import SOUND_SUFFIXES, find_media
+from data_prep.datasets.media_tree import Found, find_media
 from data_prep.listing import Known, Listing
 from mmadfer_jax.errors import UserError
 
@@ -33,8 +33,9 @@ def list_clips(source: Path) -> Listing:
     Raises:
         UserError: No folder, or no video with such a name in it.
     """
+    found = find_media(source)
     videos, songs = {}, 0
-    for media in find_media(source, frames=False):
+    for media in found.videos:
         match = _NAME.fullmatch(media.path.stem)
         if not match or match["modality"] == "03" or int(match["actor"]) not in _actors():
             continue
@@ -49,7 +50,7 @@ def list_clips(source: Path) -> Listing:
         raise UserError(
             f"--source={source} holds no spoken clip such as Actor_01/01-01-03-01-01-01-01.mp4"
         )
-    sounds = _sounds(source)
+    sounds = _sounds(found)
     clips = [
         media.clip(
             id=media.path.stem,
@@ -59,7 +60,9 @@ def list_clips(source: Path) -> Listing:
         )
         for rest, (match, media) in sorted(videos.items(), key=lambda pair: pair[1][1].parts)
     ]
-    notes = [f"{songs} songs left out, speech only"] if songs else []
+    notes = [*found.notes]
+    if songs:
+        notes.append(f"{songs} songs left out, speech only")
     if silent := sum(match["modality"] == "02" for match, _ in videos.values()):
         notes.append(f"{silent} clips are there as 02, pictures only; sound from the 03 files")
     return Listing("ravdess", CLASSES, clips, KNOWN, tuple(notes))
@@ -69,9 +72,6 @@ def _actors() -> range:
     return range(1, ACTORS + 1)
 
 
-def _sounds(source: Path) -> dict[str, Path]:
-    matches = (
-        (_NAME.fullmatch(media.path.stem), media.path)
-        for media in find_media(source, SOUND_SUFFIXES, False)
-    )
+def _sounds(found: Found) -> dict[str, Path]:
+    matches = ((_NAME.fullmatch(media.path.stem), media.path) for media in found.sounds)
     return {match["rest"]: path for match, path in matches if match and match["modality"] == "03"}

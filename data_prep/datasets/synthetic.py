@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data_prep.datasets import folder
+from data_prep.datasets.label_table import list_table
 from data_prep.listing import Listing
 from data_prep.plan import VIDEO_FOLDER
 from data_prep.report import terminal
@@ -37,4 +37,4 @@ def list_clips(
         labels = render_dataset(
             source, clips=clips, seed=seed, workers=workers, progress=terminal.steps(advance)
         )
-    return folder.list_table(source, labels, CLASSES, name="synthetic")
+    return list_table(source, labels, CLASSES, name="synthetic")
