@@ -16,6 +16,7 @@ from mmadfer_jax.clips.frame_folder import is_picture
 from mmadfer_jax.errors import UserError
 
 DEFAULT_FOLDS = 5
+_SOUND_SUFFIXES = SOUND_SUFFIXES + VIDEO_SUFFIXES  # where sound may be
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +149,8 @@ def _find(
     found, seen = {}, {}
     for row in rows:
         try:
-            hit = _find_one(lookup, row.path, VIDEO_SUFFIXES)
-            sound = row.audio and _find_one(lookup, row.audio, SOUND_SUFFIXES + VIDEO_SUFFIXES)
+            hit = _find_one(source, lookup, row.path, VIDEO_SUFFIXES)
+            sound = row.audio and _find_one(source, lookup, row.audio, _SOUND_SUFFIXES)
         except UserError as error:
             raise UserError(f"{labels}: line {row.line}: {error}") from error
         found[row] = hit, sound or None
@@ -163,7 +164,7 @@ def _find(
     return found
 
 
-def _find_one(lookup: Lookup, name: str, endings: Sequence[str]) -> Hit | None:
+def _find_one(source: Path, lookup: Lookup, name: str, endings: Sequence[str]) -> Hit | None:
     path = PurePosixPath(name)
     hit = lookup.find(path)
     # A folder of something else may be called as a video is without its ending.
@@ -173,7 +174,10 @@ def _find_one(lookup: Lookup, name: str, endings: Sequence[str]) -> Hit | None:
     if len(bare) > 1:
         names = sorted(hit.path.name for hit in bare)
         raise UserError(f"{name!r} fits {len(bare)} files, {some(names)}: give the ending")
-    return bare[0] if bare else hit
+    if bare or hit:
+        return bare[0] if bare else hit
+    there = source / name  # web servers need not list their folders
+    return Hit(there, False) if files.is_remote(there) and files.is_file(there) else None
 
 
 def _clip(source: Path, row: _Row, hit: Hit | None, sound: Hit | None, **fields) -> Clip:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from data_prep.datasets.media_tree import list_folder
 from data_prep.listing import readable, some
-from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
 
@@ -51,13 +50,7 @@ class Lookup:
         alike = [n for n in folder.names[fold(path.name)] if folder.entries[n] in wanted]
         if len(alike) > 1:
             raise _ambiguous(path, alike)
-        if alike:
-            return folder.hit(alike[0])
-        there = self._source.joinpath(*path.parts)
-        # Web servers need not list their folders.
-        if is_folder is not True and files.is_remote(there) and files.is_file(there):
-            return Hit(there, False)
-        return None
+        return folder.hit(alike[0]) if alike else None
 
     def with_ending(self, path: PurePosixPath, endings: Sequence[str]) -> list[Hit]:
         """The files that are called so apart from their ending.

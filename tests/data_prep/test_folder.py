@@ -4,10 +4,13 @@ import unicodedata
 from collections import Counter
 
 import pytest
+from web import served
 
 from data_prep import listing
+from data_prep.datasets import lookup
 from data_prep.datasets.folder import list_clips
 from data_prep.listing import assign_folds
+from mmadfer_jax import files
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.training.input import fold_splits
@@ -320,3 +323,14 @@ def test_a_group_stays_together():
     common = Counter(parts[name] for name in labels if labels[name] == 0)
     share = sum(common.values()) / 5
     assert all(0.75 * share < common[part] < 1.25 * share for part in sizes)
+
+
+def test_a_web_server_need_not_list_its_folders(folder, monkeypatch):
+    folder("path,label\n1.mp4,x\n2.mp4,y\n", ["1.mp4", "sub/2.mp4"], folds=2)
+    table = folder.source.parent / "labels.csv"
+    table.write_text("path,label\n1.mp4,x\nsub/2.mp4,y\nsub/3.mp4,y\n")
+    with served(folder.source) as server:
+        url = files.as_path(server.url)
+        monkeypatch.setattr(lookup, "list_folder", lambda folder: [])
+        made = list_clips(url, table, folds=2)
+    assert [clip.missing is None for clip in made.clips] == [True, True, False]
