@@ -2,11 +2,14 @@
 
 import argparse
 import importlib
+import inspect
+import io
 import os
 import shlex
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mmadfer_jax.errors import UserError, exit_on_user_error
 from mmadfer_jax.files import as_path
@@ -25,7 +28,9 @@ _DATASETS = (  # one module of data_prep.datasets each
     "folder",
     "synthetic",
 )
-_DATASET_FLAGS = ("source", "labels", "media", "classes", "folds", "clips", "seed")
+_DATASET_FLAGS = (
+    *("source", "labels", "media", "classes", "label_base", "folds", "clips", "seed"),
+)
 _EPILOG = """examples:
   python -m data_prep --dataset=dfew --source=DFEW --out=prepared --check
   python -m data_prep --dataset=dfew --source=DFEW --out=prepared
@@ -144,25 +149,46 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--media", choices=("frames", "video"), help="dfew, mafw: take no other (what is there)")
     add("--classes", type=_names, metavar="A,B,...", help="folder: class order (sorted names)")
+    add(
+        "--label_base",
+        type=int,
+        choices=(0, 1),
+        metavar="0|1",
+        help="folder: what labels that are numbers count from, with --classes",
+    )
     add("--folds", type=_at_least(2), metavar="K", help="folder: parts without a split column (5)")
     add("--clips", type=_at_least(1), metavar="N", help="synthetic: clips to render")
     add("--seed", type=_at_least(0), metavar="N", help="synthetic: of the rendering")
     return parser.parse_args(arguments)
 
 
-def _refuse_foreign(flags: argparse.Namespace, own: Sequence[str]) -> None:
-    """Refuses flags that are given and mean nothing for the dataset chosen."""
+def _arguments(
+    flags: argparse.Namespace, parameters: Mapping[str, inspect.Parameter]
+) -> dict[str, Any]:
+    """What the dataset's `list_clips` is called with: the given flags that it has parameters for.
+
+    Raises:
+        UserError: One is missing, or is given and means nothing for this dataset.
+    """
+    given = {name: value for name, value in vars(flags).items() if value is not None}
     for name in _DATASET_FLAGS:
-        if name not in own and getattr(flags, name) is not None:
+        if name in given and name not in parameters:
             raise UserError(f"--{name} means nothing with --dataset={flags.dataset}")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise UserError(f"--dataset={flags.dataset} needs --{name}")
+    return {name: given[name] for name in parameters if name in given}
 
 
 @exit_on_user_error
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command with these arguments, or those of the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may have letters that the terminal has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     flags = _parse(arguments)
     dataset = importlib.import_module(f"data_prep.datasets.{flags.dataset}")
-    _refuse_foreign(flags, dataset.FLAGS)
+    asked = _arguments(flags, inspect.signature(dataset.list_clips).parameters)
     # After the flags, which may be wrong.
     from data_prep import check, listing, plan, run
     from data_prep.report import finding, terminal, write
@@ -182,11 +208,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError("--beam_options means nothing with --runner=local")
     plan.check_out(flags.out)
     make_detector(settings)  # what is wrong with it is said here, and not by every worker
-    found = dataset.from_flags(flags)
+    found = dataset.list_clips(**asked)
     listing.check(found)
+    if not flags.check and (reasons := listing.unfit(found)):
+        raise UserError(f"{'; '.join(reasons)} (--check reports on a part of a dataset too)")
     workers = flags.workers or os.cpu_count() or 1
     missing = [clip.missing for clip in found.clips if clip.missing]
-    print(f"{len(found.clips)} clips, classes in order: {', '.join(found.classes)}")
+    splits = ", ".join(f"{split} {len(clips)}" for split, clips in found.splits.items())
+    print(f"{len(found.clips)} clips ({splits}), classes in order: {', '.join(found.classes)}")
     if missing:
         print(f"not there: {len(missing)} of them, {listing.some(missing)}")
     if flags.check:

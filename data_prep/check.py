@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from data_prep import run, sources
-from data_prep.listing import Listing
+from data_prep.listing import Listing, readable
 from data_prep.report import sheets
 from data_prep.report.sheets import Sheet
 from mmadfer_jax.clips.clip import PrepareSettings
@@ -25,6 +25,8 @@ def inspect_all(
     entries = []
     with ThreadPoolExecutor(workers) as pool:
         for entry in pool.map(sources.inspect, listing.clips):
+            if entry["reason"]:
+                entry["reason"] = readable(entry["reason"])
             entries.append(entry)
             advance(1)
     return entries
@@ -58,7 +60,7 @@ def draw(
         for entry, outcome in zip(chosen, ready, strict=True):
             advance(1)
             if outcome.reason is not None:
-                entry |= {"status": "skipped", "reason": outcome.reason}
+                entry |= {"status": "skipped", "reason": readable(outcome.reason)}
                 continue
             entry["problems"] = list(dict.fromkeys([*outcome.problems, *entry["problems"]]))
             entry["face_share"] = outcome.face_share

@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mmadfer_jax.data.splits import fold_parts
 from mmadfer_jax.errors import UserError
 
 
@@ -16,7 +18,7 @@ class Clip:
     """One clip to prepare.
 
     Attributes:
-        id: Its name, unique in the dataset.
+        id: Its name, unique in the dataset, and `readable`.
         path: The video.
         label: Index into the classes.
         split: Such as `part1`.
@@ -67,6 +69,7 @@ class Listing:
         clips: In the order of the dataset's own list.
         known: What should be there.
         notes: What the report should say besides, such as which of several layouts was taken.
+        folds: How many parts were to be made of it, where it came without any.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Listing:
     clips: Sequence[Clip]
     known: Known | None = None
     notes: tuple[str, ...] = ()
+    folds: int | None = None
 
     @property
     def splits(self) -> dict[str, list[Clip]]:
@@ -85,7 +89,7 @@ class Listing:
 
 
 def check(listing: Listing) -> None:
-    """Finds what would spoil a dataset before any clip is touched.
+    """Refuses what cannot even be looked at.
 
     Raises:
         UserError: No clips, none of them there, or two with one name.
@@ -103,12 +107,40 @@ def check(listing: Listing) -> None:
         raise UserError(
             f"none of the {len(missing)} clips listed is there: {some(c.missing for c in missing)}"
         )
-    for split, clips in listing.splits.items():
-        if all(clip.missing for clip in clips):
-            raise UserError(
-                f"split {split!r} would be empty, none of its {len(clips)} clips is there: "
-                f"{some(clip.missing for clip in clips)}"
-            )
+
+
+def unfit(listing: Listing) -> list[str]:
+    """Why it cannot be prepared and trained on, as it may be with a part of a dataset."""
+    reasons = []
+    if len(listing.classes) < 2:
+        reasons.append(f"only one class, {listing.classes[0]!r}; at least two are needed")
+    splits = listing.splits
+    if listing.folds and len(splits) < listing.folds:
+        reasons.append(
+            f"{listing.folds} folds need at least {listing.folds} clips, or people to keep apart, "
+            f"found {len(splits)}; add clips"
+        )
+    else:
+        try:
+            fold_parts(listing.name, splits)
+        except UserError as error:
+            reasons.append(str(error))
+    reasons += [
+        f"split {split!r} would be empty, none of its {len(clips)} clips is there: "
+        f"{some(clip.missing for clip in clips)}"
+        for split, clips in splits.items()
+        if all(clip.missing for clip in clips)
+    ]
+    return reasons
+
+
+def readable(name: str) -> str:
+    """A file's name that can be written anywhere: bytes that are no UTF-8 become `%E9`.
+
+    So do control characters such as a newline.
+    """
+    # Python has a byte that is no UTF-8 as a surrogate.
+    return re.sub(r"[\x00-\x1f\x7f\udc80-\udcff]", lambda m: f"%{ord(m[0]) % 256:02X}", name)
 
 
 def some(names, count: int = 3) -> str:
@@ -133,18 +165,12 @@ def assign_folds(
         folds: K.
 
     Returns:
-        Part by clip name.
-
-    Raises:
-        UserError: Fewer groups than folds.
+        Part by clip name; some parts have none where there are fewer groups than folds.
     """
     members: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in labels:
         group = groups.get(name)
         members[("group", group) if group else ("clip", name)].append(name)
-    if len(members) < folds:
-        what = "groups" if groups else "clips"
-        raise UserError(f"{folds} folds need at least {folds} {what}, found {len(members)}")
     totals = np.bincount(list(labels.values())).astype(np.float64)
     weights = 1 / np.maximum(totals, 1) ** 2
     counts = np.zeros((folds, len(totals)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from upath import UPath
 
-from data_prep.listing import Clip
+from data_prep.listing import Clip, readable
 from data_prep.plan import Shard, shard_manifest
 from data_prep.worker import Outcome
 from mmadfer_jax import files
@@ -55,7 +55,7 @@ def _entry(clip: Clip, outcome: Outcome, shard: str) -> dict[str, Any]:
         "split": clip.split,
         "label": clip.label,
         "status": "written" if written else "skipped",
-        "reason": outcome.reason,
+        "reason": outcome.reason and readable(outcome.reason),
         **({"missing": True} if clip.missing else {}),
         "problems": list(outcome.problems),
         "num_frames": len(outcome.frames),

@@ -118,3 +118,27 @@ def small_settings(dataset: Path) -> ConfigDict:
 @pytest.fixture
 def small_config(small_dataset: Path) -> ConfigDict:
     return small_settings(small_dataset)
+
+
+@pytest.fixture(scope="session")
+def seeds(tmp_path_factory: pytest.TempPathFactory):
+    """A few clips to link under other names."""
+    from stand_ins import Seeds  # renders, which few tests need
+
+    return Seeds(tmp_path_factory.mktemp("seeds"))
+
+
+@pytest.fixture(scope="session")
+def tree(seeds, tmp_path_factory: pytest.TempPathFactory):
+    """Makes the stand-in of a dataset, once."""
+    from stand_ins import TREES
+
+    made = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            TREES[name](made[name], seeds)
+        return made[name]
+
+    return make

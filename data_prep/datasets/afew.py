@@ -4,13 +4,12 @@ The test labels were never given out; results are reported on the validation cli
 the split `test` here. Classes are folders: `train/Angry/000046280.avi`.
 """
 
-import argparse
+from pathlib import Path
 
 from data_prep.datasets.media_tree import by_class_folder, find_media
 from data_prep.listing import Known, Listing
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source",)
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 KNOWN = Known(clips=1156, splits={"train": 773, "test": 383})
 TEST = "split test: the validation clips of AFEW"
@@ -23,14 +22,17 @@ SPLITS = {
 }
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
+def list_clips(source: Path) -> Listing:
     """The clips of AFEW.
+
+    Args:
+        source: The dataset's folder.
 
     Raises:
         UserError: No folder, or no video in a folder of a split and a class.
     """
     folders = {name: label for label, name in enumerate(CLASSES)}
-    clips, notes = by_class_folder(find_media(flags.source), folders, SPLITS)
+    clips, notes = by_class_folder(find_media(source), folders, SPLITS)
     if not clips:
-        raise UserError(f"--source={flags.source} holds no clip such as train/Angry/000046280.avi")
+        raise UserError(f"--source={source} holds no clip such as train/Angry/000046280.avi")
     return Listing("afew", CLASSES, clips, KNOWN, (TEST, *notes))

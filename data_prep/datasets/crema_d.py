@@ -4,15 +4,14 @@ The label stands in the name, `1001_DFA_ANG_XX`: actor, sentence, emotion, level
 folds; actors are dealt to five parts here, each with its share of every class.
 """
 
-import argparse
 import re
 from collections import defaultdict
+from pathlib import Path
 
-from data_prep.datasets.media_tree import SOUND_SUFFIXES, Media, find_media
+from data_prep.datasets.media_tree import Media, find_media
 from data_prep.listing import Clip, Known, Listing, assign_folds, some
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source",)
 CODES = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 CLASSES = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 # The names in the release say how many clips each class has.
@@ -28,21 +27,23 @@ BAD = {
 _NAME = re.compile(rf"(?P<actor>\d{{4}})_[A-Z]{{3}}_(?P<emotion>{'|'.join(CODES)})_[A-Z]{{1,2}}")
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
+def list_clips(source: Path) -> Listing:
     """The clips of CREMA-D: videos anywhere below the source, sound in `AudioWAV` if there.
+
+    Args:
+        source: The dataset's folder.
 
     Raises:
         UserError: No folder, or no video with such a name in it.
     """
+    found = find_media(source)
     videos: dict[str, list[Media]] = defaultdict(list)
-    for media in find_media(flags.source, frames=False):
+    for media in found.videos:
         videos[media.path.stem].append(media)
-    sounds = {media.path.stem: media for media in find_media(flags.source, SOUND_SUFFIXES, False)}
+    sounds = {media.path.stem: media for media in found.sounds}
     names = sorted(name for name in {**videos, **sounds} if _NAME.fullmatch(name))
     if not any(name in videos for name in names):
-        raise UserError(
-            f"--source={flags.source} holds no video such as VideoFlash/1001_DFA_ANG_XX.flv"
-        )
+        raise UserError(f"--source={source} holds no video such as VideoFlash/1001_DFA_ANG_XX.flv")
     actors = {name: _NAME.fullmatch(name)["actor"] for name in names}
     labels = {name: CODES.index(_NAME.fullmatch(name)["emotion"]) for name in names}
     parts = assign_folds(labels, actors, FOLDS)
@@ -58,14 +59,14 @@ def from_flags(flags: argparse.Namespace) -> Listing:
         if name in videos:
             clips.append(videos[name][0].clip(**fields))
         else:
-            source = "/".join(sound.parts)
-            gone = f"{name}: no video in {flags.source}, only {source}"
-            clips.append(Clip(path=sound.path, source=source, missing=gone, **fields))
-    notes = []
+            heard = "/".join(sound.parts)
+            gone = f"{name}: no video in {source}, only {heard}"
+            clips.append(Clip(path=sound.path, source=heard, missing=gone, **fields))
+    notes = [*found.notes]
     if heard := sum(clip.audio_path is not None for clip in clips):
         notes.append(f"sound: own files for {heard} of {len(clips)} clips")
     if twice := [name for name in names if len(videos[name]) > 1]:
         notes.append(f"{len(twice)} clips are there in several folders, the first is taken")
     if bad := [f"{name} ({why})" for name, why in BAD.items() if name in videos]:
         notes.append(f"known to be bad in the release: {some(bad, len(BAD))}")
-    return Listing("crema_d", CLASSES, clips, KNOWN, tuple(notes))
+    return Listing("crema_d", CLASSES, clips, KNOWN, tuple(notes), FOLDS)

@@ -4,15 +4,17 @@ Lists: the official `EmoLabel_DataSplit/{train,test}(single-labeled)/set_{1..5}.
 or those of the authors of MMA-DFER, `DFEW_set_{1..5}_{train,test}.txt`, labels from 0.
 """
 
-import argparse
+import re
 from pathlib import Path
 
 from data_prep.datasets import lists
-from data_prep.datasets.media_tree import Place, check_source, locate
+from data_prep.datasets.media_tree import check_source
+from data_prep.datasets.names import key
+from data_prep.datasets.places import Place, locate
+from data_prep.datasets.tables import read_table
 from data_prep.listing import Known, Listing, some
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source", "labels", "media")
 CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
 KNOWN = Known(
     clips=11697,
@@ -45,17 +47,22 @@ OFFICIAL = (
 AUTHORS = ("DFEW_set_{fold}_{part}.txt", "annotation/DFEW_set_{fold}_{part}.txt")
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
-    """The clips of DFEW; `--labels` is the folder of the lists where that is not the source.
+def list_clips(source: Path, labels: Path | None = None, media: str | None = None) -> Listing:
+    """The clips of DFEW.
+
+    Args:
+        source: The dataset's folder.
+        labels: Folder of the lists where that is another.
+        media: `frames` or `video` to take no other; what is there if None.
 
     Raises:
         UserError: Lists or clips are not there, or the lists contradict themselves.
     """
-    check_source(flags.source)
-    root = flags.labels or flags.source
+    check_source(source)
+    root = labels or source
     paths = lists.find_lists(root, OFFICIAL + AUTHORS)
     items = lists.five_folds({key: _read(path) for key, path in paths.items()})
-    clips, notes = locate(flags.source, items, MEDIA, SOUNDS, flags.media)
+    clips, notes = locate(source, items, MEDIA, SOUNDS, media)
     return Listing("dfew", CLASSES, clips, KNOWN, (lists.note(root, paths), *notes))
 
 
@@ -64,11 +71,12 @@ def _read(path: Path) -> list[lists.Entry]:
         entries = lists.read_authors_list(path, CLASSES)
         return [entry._replace(name=_name(path, entry.name)) for entry in entries]
     entries = []
-    for name, label in lists.read_table(path, ("video_name", "label")):
+    for _, row in read_table(path, ("video_name", "label"), chinese=True):
+        name, label = row["video_name"], key(row["label"])
         if label not in map(str, range(1, len(CLASSES) + 1)):
             raise UserError(
-                f"{path}: clip {name} has label {label!r}, expected 1 to {len(CLASSES)} in an "
-                f"official list ({some(CLASSES, 7)})"
+                f"{path}: clip {name} has label {row['label']!r}, expected 1 to {len(CLASSES)} in "
+                f"an official list ({some(CLASSES, 7)})"
             )
         entries.append(lists.Entry(_name(path, name), int(label) - 1))
     return entries
@@ -76,7 +84,7 @@ def _read(path: Path) -> list[lists.Entry]:
 
 def _name(path: Path, name: str) -> str:
     """The clip's number with five digits; copies of the lists have it with zeros or without."""
-    stem = name.removesuffix(".mp4")
+    stem = re.sub(r"\.mp4$|\.0+$", "", name, flags=re.IGNORECASE)  # spreadsheets make 3.0 of 3
     if not stem.isdecimal():
         raise UserError(f"{path}: clip {name!r}, expected a number")
     return f"{int(stem):05d}"

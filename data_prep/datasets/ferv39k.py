@@ -4,16 +4,16 @@ Lists: `4_setups/All_scenes/{train,test}_All.csv`, lines `Action/Sad/0010 Sad`; 
 `2_ClipsforFaceCrop/Action/Sad/0010/`.
 """
 
-import argparse
 from pathlib import Path
 
-from data_prep.datasets.lists import read_lines
-from data_prep.datasets.media_tree import Item, Place, check_source, locate
+from data_prep.datasets.media_tree import check_source
+from data_prep.datasets.names import key
+from data_prep.datasets.places import Item, Place, locate
+from data_prep.datasets.tables import read_lines
 from data_prep.listing import Known, Listing, some
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source", "labels")
 CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
 KNOWN = Known(clips=38935, splits={"train": 31088, "test": 7847}, sample_rate=0)
 MEDIA = (
@@ -23,17 +23,21 @@ MEDIA = (
 LISTS = ("4_setups/All_scenes/{split}_All.csv", "All_scenes/{split}_All.csv", "{split}_All.csv")
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
-    """The clips of FERV39k; `--labels` is the folder of the lists where that is not the source.
+def list_clips(source: Path, labels: Path | None = None) -> Listing:
+    """The clips of FERV39k.
+
+    Args:
+        source: The dataset's folder.
+        labels: Folder of the lists where that is another.
 
     Raises:
         UserError: Lists or clips are not there.
     """
-    check_source(flags.source)
-    root = flags.labels or flags.source
+    check_source(source)
+    root = labels or source
     paths = {split: _find(root, split) for split in KNOWN.splits}
     items = [item for split, path in paths.items() for item in _read(path, split)]
-    clips, notes = locate(flags.source, items, MEDIA)
+    clips, notes = locate(source, items, MEDIA)
     found = ", ".join(str(path.relative_to(root)) for path in paths.values())
     return Listing("ferv39k", CLASSES, clips, KNOWN, (f"lists: {found}", *notes))
 
@@ -50,7 +54,7 @@ def _read(path: Path, split: str) -> list[Item]:
     items = []
     for number, line in read_lines(path):
         fields = line.replace(",", " ").split()
-        label = fields[1].lower() if len(fields) == 2 else ""
+        label = key(fields[1]) if len(fields) == 2 else ""
         if label not in CLASSES:
             raise UserError(
                 f"{path}: line {number} is {line!r}, expected `Action/Sad/0010 Sad` with one of "

@@ -1,307 +1,113 @@
-"""Any folder of videos or face frames: with a CSV file of labels, or with a folder a class."""
+"""Any folder of videos or face frames: with a table of labels, or with a folder a class."""
 
-import argparse
-import csv
-import dataclasses
-import io
-import re
-import unicodedata
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from data_prep.datasets.media_tree import (
-    VIDEO_SUFFIXES,
-    Media,
-    check_source,
-    find_media,
-    list_folder,
-)
-from data_prep.listing import Clip, Listing, assign_folds, some
-from mmadfer_jax import files
-from mmadfer_jax.clips.frame_folder import is_picture
+from data_prep.datasets.label_table import DEFAULT_FOLDS, list_table
+from data_prep.datasets.media_tree import Media, find_media, list_folder
+from data_prep.datasets.names import find_classes, find_splits, split_name
+from data_prep.listing import Listing, assign_folds, readable, some
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source", "labels", "classes", "folds")
-DEFAULT_FOLDS = 5
-# Folders above those of the classes that make fixed splits.
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-}
-COLUMNS = ("path", "label", "split", "audio", "group")
 
-
-def from_flags(flags: argparse.Namespace) -> Listing:
-    """The clips that the command line asks for.
-
-    Raises:
-        UserError: A flag is missing, or what it names cannot be used.
-    """
-    if flags.source is None:
-        raise UserError("--dataset=folder needs --source")
-    if flags.labels is None:
-        return list_tree(flags.source, flags.classes, flags.folds)
-    return list_clips(flags.source, flags.labels, flags.classes, flags.folds)
-
-
-def list_tree(
-    source: Path, classes: Sequence[str] | None = None, folds: int | None = None
+def list_clips(
+    source: Path,
+    labels: Path | None = None,
+    classes: Sequence[str] | None = None,
+    folds: int | None = None,
+    label_base: int | None = None,
 ) -> Listing:
-    """Lists `CLASS/clip.mp4`, or `train/CLASS/clip.mp4` and `test/CLASS/clip.mp4`.
-
-    Instead of a video there may be a folder of face frames.
+    """The clips of a folder.
 
     Args:
         source: The folder.
-        classes: Folder names in the order of the labels; sorted names if None.
-        folds: Number of parts to make where there are no folders of splits, 5 if None.
+        labels: A table of labels, see `label_table.list_table`; without one classes are folders,
+            see `list_tree`.
+        classes: Names in the order of the labels; sorted names if None.
+        folds: Number of parts to make where there are no splits, 5 if None.
+        label_base: What labels that are numbers count from, with `classes`: 0 or 1.
 
     Raises:
-        UserError: No clips, folders of one class only, or a folder that is no class.
+        UserError: As these two.
     """
-    media = find_media(source)
-    fixed = bool(media) and all(
-        item.parts[0].lower() in SPLIT_FOLDERS and len(item.parts) > 2 for item in media
-    )
-    depth = 1 if fixed else 0
-    loose = [item.name for item in media if len(item.parts) < depth + 2]
-    if not media or loose:
-        found = f"clips that lie in no such folder: {some(loose)}" if loose else "no clips"
+    if label_base is not None and not classes:
         raise UserError(
-            f"--source={source} without --labels needs a folder a class, CLASS/clip.mp4 or "
-            f"train/CLASS/clip.mp4; found {found}"
+            f"--label_base={label_base} needs --classes: without them numbers are names of classes"
         )
-    names = sorted({item.parts[depth] for item in media}, key=_by_number_then_name)
-    classes = tuple(classes or names)
-    if unknown := [name for name in names if name not in classes]:
+    if labels is None:
+        return list_tree(source, classes, folds, label_base)
+    return list_table(source, labels, classes, folds, label_base)
+
+
+def list_tree(
+    source: Path,
+    classes: Sequence[str] | None = None,
+    folds: int | None = None,
+    label_base: int | None = None,
+) -> Listing:
+    """Lists `CLASS/clip.mp4`, or `train/CLASS/clip.mp4` and `test/CLASS/clip.mp4`.
+
+    Instead of a video there may be a folder of face frames. Arguments are as of `list_clips`.
+
+    Raises:
+        UserError: No clips, a folder that is no class, or folders of splits that are not above or
+            below all of those of the classes.
+    """
+    found = find_media(source)
+    media = found.clips
+    depth, split_depth = _levels(source, media)
+    named = [item.parts[depth] for item in media]
+    kinds = find_classes(named, classes, label_base)
+    if unknown := sorted(set(named) - kinds.indices.keys()):
         raise UserError(
-            f"--source={source} has folders {some(unknown)}, no class of {', '.join(classes)}; "
+            f"--source={source} has folders {some(unknown)}, no class of {', '.join(kinds.names)}; "
             "name all in --classes or move what is not meant"
         )
-    if len(classes) < 2:
-        raise UserError(f"{source}: only one class, {classes[0]!r}; at least two are needed")
-    labels = {item.name: classes.index(item.parts[depth]) for item in media}
-    if fixed and folds:
+    labels = {item.name: kinds.indices[name] for item, name in zip(media, named, strict=True)}
+    notes = [*kinds.notes, *_empty_folders(source, media, depth), *found.notes]
+    if split_depth is None:
+        folds = folds or DEFAULT_FOLDS
+        parts = assign_folds(labels, {}, folds)
+    elif folds:
         raise UserError(f"--folds={folds} has no use, {source} has folders of splits")
-    if fixed:
-        parts = {item.name: SPLIT_FOLDERS[item.parts[0].lower()] for item in media}
     else:
-        parts = assign_folds(labels, {}, folds or DEFAULT_FOLDS)
+        splits = find_splits(item.parts[split_depth] for item in media)
+        parts = {item.name: splits.names[item.parts[split_depth]] for item in media}
+        notes += splits.notes
     clips = [item.clip(label=labels[item.name], split=parts[item.name]) for item in media]
-    return Listing("folder", classes, clips, notes=_empty_folders(source, media, depth))
+    return Listing("folder", kinds.names, clips, notes=tuple(notes), folds=folds)
+
+
+def _levels(source: Path, media: Sequence[Media]) -> tuple[int, int | None]:
+    """At which places of their paths clips have their class and, if anywhere, their split."""
+    expected = "a folder a class, CLASS/clip.mp4 or train/CLASS/clip.mp4"
+    for depth, split_depth in ((1, 0), (0, 1)):
+        named = [len(m.parts) > 2 and split_name(m.parts[split_depth]) is not None for m in media]
+        if all(named) and media:
+            return depth, split_depth
+    loose = [item.name for item in media if len(item.parts) < 2]
+    if not media or loose:
+        found = f"clips that lie in no such folder: {some(loose)}" if loose else "no clips"
+        raise UserError(f"--source={source} without --labels needs {expected}; found {found}")
+    tops = dict.fromkeys(item.parts[0] for item in media)
+    if splits := [name for name in tops if split_name(name)]:
+        others = [name for name in tops if name not in splits]
+        besides = f"beside {some(others)}" if others else "with clips in no folder of a class"
+        raise UserError(
+            f"--source={source} has folders of splits, {some(splits)}, {besides}; expected "
+            f"{expected}, or a table (--labels)"
+        )
+    return 0, None
 
 
 def _empty_folders(source: Path, media: Sequence[Media], depth: int) -> tuple[str, ...]:
     """Says which folders that stand where those of the classes do hold no clip."""
     used = {item.parts[: depth + 1] for item in media}
-    tops = {parts[:depth] for parts in used}
+    tops = {item.path.parents[len(item.parts) - depth - 1]: item.parts[:depth] for item in media}
     empty = [
-        "/".join((*top, name))
-        for top in sorted(tops)
-        for name, is_folder in list_folder(source.joinpath(*top))
-        if is_folder and not name.startswith((".", "__")) and (*top, name) not in used
+        "/".join((*parts, readable(name)))
+        for top, parts in sorted(tops.items(), key=lambda pair: pair[1])
+        for name, is_folder in list_folder(top)
+        if is_folder and not name.startswith((".", "__")) and (*parts, readable(name)) not in used
     ]
     return (f"folders without a clip: {some(empty, 8)}",) if empty else ()
-
-
-def list_clips(
-    source: Path,
-    labels: Path,
-    classes: Sequence[str] | None = None,
-    folds: int | None = None,
-    name: str = "folder",
-) -> Listing:
-    """Reads the CSV file and finds the videos.
-
-    Args:
-        source: Folder that paths are relative to.
-        labels: CSV file, UTF-8, with a header: `path`, `label` (a class name, or its index from 0
-            where `classes` are given), and if wanted `split`, `audio` (a sound file), `group`
-            (whose clips no two folds share). A path may lack its extension, or be a folder of face
-            frames.
-        classes: Names in the order of the labels; sorted names of the file if None.
-        folds: Number of parts to make where there is no `split` column, 5 if None.
-        name: Of the dataset.
-
-    Raises:
-        UserError: The file or a line of it cannot be used.
-    """
-    check_source(source)
-    rows = _read_rows(labels)
-    if not classes:
-        classes = sorted({row.label for row in rows}, key=_by_number_then_name)
-    if len(classes) < 2:
-        raise UserError(f"{labels}: only one class, {classes[0]!r}; at least two are needed")
-    indices = {row.path: _class_index(row, classes, labels) for row in rows}
-    names = {row.path: _clip_name(row.path) for row in rows}
-    if any(row.split for row in rows):
-        if folds:
-            raise UserError(f"--folds={folds} has no use, {labels} has a split column")
-        splits = {row.path: _split_name(row, labels) for row in rows}
-    else:
-        parts = assign_folds(
-            {names[path]: index for path, index in indices.items()},
-            {names[row.path]: row.group for row in rows if row.group},
-            folds or DEFAULT_FOLDS,
-        )
-        splits = {path: parts[name] for path, name in names.items()}
-    finder = _Finder(source)
-    clips = []
-    for row in rows:
-        video, sound = finder.find(row.path), finder.find(row.audio) if row.audio else None
-        missing = row.path if video is None else row.audio if row.audio and sound is None else None
-        clips.append(
-            Clip(
-                id=names[row.path],
-                path=video or source / row.path,
-                label=indices[row.path],
-                split=splits[row.path],
-                source=row.path if video is None else _relative(video, source),
-                audio_path=sound,
-                missing=missing and f"{missing}: no such file in {source}",
-                is_frames=video is not None
-                and not _video_suffix(row.path)
-                and files.is_folder(video),
-            )
-        )
-    return Listing(name, tuple(classes), clips)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Row:
-    """A line of the CSV file."""
-
-    line: int
-    path: str
-    label: str
-    split: str = ""
-    audio: str = ""
-    group: str = ""
-
-
-def _read_rows(labels: Path) -> list[_Row]:
-    try:
-        # Spreadsheets put a byte order mark in front.
-        with io.StringIO(files.read_bytes(labels).decode("utf-8-sig"), newline="") as file:
-            reader = csv.reader(file)
-            header = [column.strip().lower() for column in next(reader, [])]
-            unknown = [column for column in header if column not in COLUMNS]
-            if not {"path", "label"} <= set(header) or unknown or len(set(header)) < len(header):
-                raise UserError(
-                    f"{labels}: the header is {','.join(header)!r}, expected `path,label` and, if "
-                    "wanted, `split`, `audio`, `group`, separated by commas"
-                )
-            rows: list[_Row] = []
-            seen: dict[str, int] = {}
-            for fields in reader:
-                if not any(field.strip() for field in fields):
-                    continue
-                rows.append(_row(labels, reader.line_num, header, fields))
-                first = seen.setdefault(rows[-1].path, reader.line_num)
-                if first != reader.line_num:
-                    raise UserError(
-                        f"{labels}: {rows[-1].path!r} stands in line {first} and in line "
-                        f"{reader.line_num}"
-                    )
-    except FileNotFoundError:
-        raise UserError(f"--labels={labels}: no such file") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise UserError(f"--labels={labels}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{labels}: not a CSV file in UTF-8 ({error}); save it as such") from error
-    if not rows:
-        raise UserError(f"{labels}: a header and no clips")
-    if any(row.split for row in rows) and (bare := [row for row in rows if not row.split]):
-        raise UserError(f"{labels}: line {bare[0].line} has no split, others have")
-    return rows
-
-
-def _row(labels: Path, line: int, header: list[str], fields: list[str]) -> _Row:
-    if len(fields) != len(header):
-        raise UserError(
-            f"{labels}: line {line} has {len(fields)} fields, the header {len(header)} "
-            "(quote paths that hold a comma)"
-        )
-    values = {key: value.strip() for key, value in zip(header, fields, strict=True)}
-    for key in ("path", "label"):
-        if not values[key]:
-            raise UserError(f"{labels}: line {line} has no {key}")
-    for key in ("path", "audio"):
-        if values.get(key):
-            values[key] = str(PurePosixPath(values[key].replace("\\", "/")))
-    return _Row(line, **values)
-
-
-def _class_index(row: _Row, classes: Sequence[str], labels: Path) -> int:
-    if row.label in classes:
-        return classes.index(row.label)
-    if re.fullmatch(r"\d+", row.label) and int(row.label) < len(classes):
-        return int(row.label)
-    hint = " (numbers count from 0)" if row.label.isdigit() else ""
-    raise UserError(
-        f"{labels}: line {row.line} has label {row.label!r}, not one of the {len(classes)} "
-        f"classes {', '.join(classes)}{hint}"
-    )
-
-
-def _by_number_then_name(label: str) -> tuple[int, int, str]:
-    return (0, int(label), label) if re.fullmatch(r"\d+", label) else (1, 0, label)
-
-
-def _split_name(row: _Row, labels: Path) -> str:
-    if not re.fullmatch(r"[A-Za-z]\w*", row.split, re.ASCII) or row.split == "all":
-        raise UserError(
-            f"{labels}: line {row.line} has split {row.split!r}; use letters, digits and "
-            "underscores, beginning with a letter, and not `all`"
-        )
-    return row.split
-
-
-def _clip_name(path: str) -> str:
-    return path[: -len(suffix)] if (suffix := _video_suffix(path)) else path
-
-
-def _video_suffix(path: str) -> str:
-    suffix = PurePosixPath(path).suffix
-    return suffix if suffix.lower() in VIDEO_SUFFIXES else ""
-
-
-def _relative(path: Path, source: Path) -> str:
-    return path.relative_to(source).as_posix() if path.is_relative_to(source) else str(path)
-
-
-class _Finder:
-    """Finds files by a path that may lack the extension or spell accents the other way."""
-
-    def __init__(self, source: Path):
-        self._source = source
-        self._folders: dict[Path, dict[str, list[Path]]] = {}
-
-    def find(self, name: str) -> Path | None:
-        """The file, or None; a bare name must fit one video only."""
-        path = self._source / name
-        if files.is_file(path) or any(map(is_picture, files.names(path))):
-            return path
-        if path.parent not in self._folders:
-            self._folders[path.parent] = self._list(path.parent)
-        found = self._folders[path.parent].get(unicodedata.normalize("NFC", path.name), [])
-        if len(found) > 1:
-            raise UserError(
-                f"{name!r} fits {len(found)} files, {some(file.name for file in found)}: give the "
-                "extension"
-            )
-        return found[0] if found else None
-
-    @staticmethod
-    def _list(folder: Path) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {}
-        for path in (folder / name for name in files.names(folder)):
-            # macOS stores names decomposed, and lists written elsewhere are composed.
-            found.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
-            if _video_suffix(path.name):
-                found.setdefault(unicodedata.normalize("NFC", path.stem), []).append(path)
-        return found

@@ -1,13 +1,11 @@
 """Reads the list files that datasets come with: folds, labels by name or by number."""
 
-import csv
-import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.datasets.media_tree import Item
+from data_prep.datasets.places import Item
+from data_prep.datasets.tables import read_lines
 from data_prep.listing import some
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
@@ -56,32 +54,6 @@ def find_lists(root: Path, patterns: Sequence[str]) -> dict[tuple[str, int], Pat
     )
 
 
-def read_text(path: Path) -> str:
-    """The text of a list in UTF-8 or, as some Chinese sets have it, in GBK.
-
-    Raises:
-        UserError: It is neither.
-    """
-    data = files.read_bytes(path)
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise UserError(f"{path}: text in neither UTF-8 nor GBK; save it as UTF-8")
-
-
-def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The lines of a list that are not blank, and their numbers from 1.
-
-    Raises:
-        UserError: As `read_text`.
-    """
-    # Not splitlines, which also cuts where a caption has one of Unicode's rarer separators.
-    lines = re.split(r"\r\n|\r|\n", read_text(path))
-    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-
-
 def read_authors_list(path: Path, classes: Sequence[str]) -> list[Entry]:
     """Lines `path frames label` as the authors of MMA-DFER have them, labels from 0.
 
@@ -108,30 +80,6 @@ def note(root: Path, paths: Mapping[tuple[str, int], Path]) -> str:
     training = sum(part == "train" for part, _ in paths)
     against = "" if training == FOLDS else f"; {training} training lists to compare them with"
     return f"lists: {paths['test', 1].relative_to(root)} to fold {FOLDS}{against}"
-
-
-def read_table(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """The wanted columns of a CSV file with a header, in the order asked for.
-
-    Raises:
-        UserError: A column is not there, or a line is too short.
-    """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
-    header = [name.strip().lower() for name in next(reader, [])]
-    if absent := [name for name in columns if name not in header]:
-        raise UserError(
-            f"{path}: the header is {','.join(header)!r} and lacks {', '.join(absent)}; expected "
-            f"{','.join(columns)}"
-        )
-    places = [header.index(name) for name in columns]
-    rows = []
-    for fields in reader:
-        if not any(fields):
-            continue
-        if len(fields) <= max(places):
-            raise UserError(f"{path}: line {reader.line_num} has {len(fields)} fields only")
-        rows.append(tuple(fields[place].strip() for place in places))
-    return rows
 
 
 def five_folds(lists: Mapping[tuple[str, int], Sequence[Entry]]) -> list[Item]:

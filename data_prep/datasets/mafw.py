@@ -5,17 +5,17 @@ labels by name, or those of the authors of MMA-DFER, `MAFW_set_{1..5}_{train,tes
 labels from 0 in the order that the released checkpoints have, which is the order here.
 """
 
-import argparse
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.datasets import lists
-from data_prep.datasets.media_tree import Item, Place, check_source, locate
+from data_prep.datasets.media_tree import check_source
+from data_prep.datasets.names import key
+from data_prep.datasets.places import Place, locate
+from data_prep.datasets.tables import read_lines
 from data_prep.listing import Known, Listing, some
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source", "labels", "media")
 CLASSES = (
     "happiness",
     "sadness",
@@ -52,17 +52,23 @@ SOUNDS = (
 AUTHORS = ("MAFW_set_{fold}_{part}_faces.txt", "annotation/MAFW_set_{fold}_{part}_faces.txt")
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
-    """The clips of MAFW; `--labels` is the folder of the lists where that is not the source.
+def list_clips(source: Path, labels: Path | None = None, media: str | None = None) -> Listing:
+    """The clips of MAFW.
+
+    Args:
+        source: The dataset's folder.
+        labels: Folder of the lists where that is another.
+        media: `frames` or `video` to take no other; what is there if None.
 
     Raises:
         UserError: Lists or clips are not there, or the lists contradict themselves.
     """
-    check_source(flags.source)
-    root = flags.labels or flags.source
+    check_source(source)
+    root = labels or source
     paths = lists.find_lists(root, (*official("single"), *AUTHORS))
     items = lists.five_folds({key: _read(path) for key, path in paths.items()})
-    return make_listing("mafw", CLASSES, items, KNOWN, flags, lists.note(root, paths))
+    clips, notes = locate(source, items, MEDIA, SOUNDS, media)
+    return Listing("mafw", CLASSES, clips, KNOWN, (lists.note(root, paths), *notes))
 
 
 def official(kind: str) -> tuple[str, ...]:
@@ -81,25 +87,12 @@ def read_names(path: Path) -> list[tuple[str, str]]:
         UserError: A line is not of this form.
     """
     pairs = []
-    for number, line in lists.read_lines(path):
+    for number, line in read_lines(path):
         fields = line.split(maxsplit=2)
         if len(fields) < 2 or not fields[0].lower().endswith(".mp4"):
             raise UserError(f"{path}: line {number} is {line[:60]!r}, expected `00025.mp4 anger`")
-        pairs.append((fields[0][: -len(".mp4")], fields[1].lower()))
+        pairs.append((fields[0][: -len(".mp4")], key(fields[1])))
     return pairs
-
-
-def make_listing(
-    name: str,
-    classes: Sequence[str],
-    items: Sequence[Item],
-    known: Known,
-    flags: argparse.Namespace,
-    note: str,
-) -> Listing:
-    """The listing of these clips, with their pictures and sound found."""
-    clips, notes = locate(flags.source, items, MEDIA, SOUNDS, flags.media)
-    return Listing(name, tuple(classes), clips, known, (note, *notes))
 
 
 def _read(path: Path) -> list[lists.Entry]:

@@ -5,14 +5,14 @@ such as `anger_disgust`. The single classes come first, in the order of `mafw`, 
 name.
 """
 
-import argparse
+from pathlib import Path
 
 from data_prep.datasets import lists, mafw
 from data_prep.datasets.media_tree import check_source
+from data_prep.datasets.places import locate
 from data_prep.listing import Known, Listing, some
 from mmadfer_jax.errors import UserError
 
-FLAGS = mafw.FLAGS
 NUM_CLASSES = 43
 KNOWN = Known(
     clips=8996,
@@ -21,14 +21,19 @@ KNOWN = Known(
 )
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
+def list_clips(source: Path, labels: Path | None = None, media: str | None = None) -> Listing:
     """The clips of MAFW by compound class.
+
+    Args:
+        source: The dataset's folder.
+        labels: Folder of the lists where that is another.
+        media: `frames` or `video` to take no other; what is there if None.
 
     Raises:
         UserError: Lists or clips are not there, or the lists contradict themselves.
     """
-    check_source(flags.source)
-    root = flags.labels or flags.source
+    check_source(source)
+    root = labels or source
     paths = lists.find_lists(root, mafw.official("compound"))
     pairs = {key: mafw.read_names(path) for key, path in paths.items()}
     names = {label for list_ in pairs.values() for _, label in list_}
@@ -42,5 +47,5 @@ def from_flags(flags: argparse.Namespace) -> Listing:
             for key, list_ in pairs.items()
         }
     )
-    note = lists.note(root, paths)
-    return mafw.make_listing("mafw_compound", classes, items, KNOWN, flags, note)
+    clips, notes = locate(source, items, mafw.MEDIA, mafw.SOUNDS, media)
+    return Listing("mafw_compound", classes, clips, KNOWN, (lists.note(root, paths), *notes))

@@ -4,42 +4,48 @@
 published labels, so the training clips are dealt to five parts here.
 """
 
-import argparse
+from pathlib import Path
 
-from data_prep.datasets.lists import read_table
-from data_prep.datasets.media_tree import Item, Place, check_source, locate
+from data_prep.datasets.media_tree import check_source
+from data_prep.datasets.names import key
+from data_prep.datasets.places import Item, Place, locate
+from data_prep.datasets.tables import read_table
 from data_prep.listing import Known, Listing, assign_folds, some
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source", "labels")
 CLASSES = ("neutral", "angry", "happy", "sad", "worried", "surprise")
 KNOWN = Known(clips=3373)
 FOLDS = 5
 MEDIA = (Place("train/{id}.*"), Place("video/{id}.*"), Place("{id}.*"))
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
-    """The labelled clips of MER2023; `--labels` is the table where it is not in the source.
+def list_clips(source: Path, labels: Path | None = None) -> Listing:
+    """The labelled clips of MER2023.
+
+    Args:
+        source: The dataset's folder.
+        labels: The table `train-label.csv` where it is not there.
 
     Raises:
         UserError: Table or clips are not there.
     """
-    check_source(flags.source)
-    table = flags.labels or flags.source / "train-label.csv"
+    check_source(source)
+    table = labels or source / "train-label.csv"
     if not files.is_file(table):
         raise UserError(f"{table}: no such file; name it with --labels=.../train-label.csv")
-    labels = {}
-    for name, label in read_table(table, ("name", "discrete")):
-        if label.lower() not in CLASSES:
+    classes = {}
+    for _, row in read_table(table, ("name", "discrete"), chinese=True):
+        name, label = row["name"], row["discrete"]
+        if key(label) not in CLASSES:
             raise UserError(
                 f"{table}: clip {name} has label {label!r}, not one of "
                 f"{some(CLASSES, len(CLASSES))}"
             )
-        if name in labels:
+        if name in classes:
             raise UserError(f"{table}: clip {name} stands more than once")
-        labels[name] = CLASSES.index(label.lower())
-    parts = assign_folds(labels, {}, FOLDS)
-    items = [Item(name, label, parts[name]) for name, label in labels.items()]
-    clips, notes = locate(flags.source, items, MEDIA)
-    return Listing("mer2023", CLASSES, clips, KNOWN, notes)
+        classes[name] = CLASSES.index(key(label))
+    parts = assign_folds(classes, {}, FOLDS)
+    items = [Item(name, label, parts[name]) for name, label in classes.items()]
+    clips, notes = locate(source, items, MEDIA)
+    return Listing("mer2023", CLASSES, clips, KNOWN, notes, FOLDS)

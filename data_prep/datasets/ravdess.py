@@ -5,14 +5,13 @@ pictures, 03 sound), channel (01 speech, 02 song), emotion, intensity, statement
 Part k has the actors 4k - 3 to 4k.
 """
 
-import argparse
 import re
+from pathlib import Path
 
-from data_prep.datasets.media_tree import SOUND_SUFFIXES, Media, find_media
+from data_prep.datasets.media_tree import Found, find_media
 from data_prep.listing import Known, Listing
 from mmadfer_jax.errors import UserError
 
-FLAGS = ("source",)
 CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 ACTORS, ACTORS_PER_PART = 24, 4
 KNOWN = Known(
@@ -25,14 +24,18 @@ _NAME = re.compile(
 )
 
 
-def from_flags(flags: argparse.Namespace) -> Listing:
+def list_clips(source: Path) -> Listing:
     """The spoken clips of RAVDESS, wherever they lie below the source; songs are left out.
+
+    Args:
+        source: The dataset's folder.
 
     Raises:
         UserError: No folder, or no video with such a name in it.
     """
+    found = find_media(source)
     videos, songs = {}, 0
-    for media in find_media(flags.source, frames=False):
+    for media in found.videos:
         match = _NAME.fullmatch(media.path.stem)
         if not match or match["modality"] == "03" or int(match["actor"]) not in _actors():
             continue
@@ -45,10 +48,9 @@ def from_flags(flags: argparse.Namespace) -> Listing:
             videos[match["rest"]] = (match, media)
     if not videos:
         raise UserError(
-            f"--source={flags.source} holds no spoken clip such as "
-            "Actor_01/01-01-03-01-01-01-01.mp4"
+            f"--source={source} holds no spoken clip such as Actor_01/01-01-03-01-01-01-01.mp4"
         )
-    sounds = _sounds(flags.source)
+    sounds = _sounds(found)
     clips = [
         media.clip(
             id=media.path.stem,
@@ -58,7 +60,9 @@ def from_flags(flags: argparse.Namespace) -> Listing:
         )
         for rest, (match, media) in sorted(videos.items(), key=lambda pair: pair[1][1].parts)
     ]
-    notes = [f"{songs} songs left out, speech only"] if songs else []
+    notes = [*found.notes]
+    if songs:
+        notes.append(f"{songs} songs left out, speech only")
     if silent := sum(match["modality"] == "02" for match, _ in videos.values()):
         notes.append(f"{silent} clips are there as 02, pictures only; sound from the 03 files")
     return Listing("ravdess", CLASSES, clips, KNOWN, tuple(notes))
@@ -68,9 +72,6 @@ def _actors() -> range:
     return range(1, ACTORS + 1)
 
 
-def _sounds(source) -> dict[str, Media]:
-    matches = (
-        (_NAME.fullmatch(media.path.stem), media.path)
-        for media in find_media(source, SOUND_SUFFIXES, False)
-    )
+def _sounds(found: Found) -> dict[str, Path]:
+    matches = ((_NAME.fullmatch(media.path.stem), media.path) for media in found.sounds)
     return {match["rest"]: path for match, path in matches if match and match["modality"] == "03"}

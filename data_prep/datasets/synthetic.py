@@ -1,34 +1,40 @@
 """Synthetic talking faces: rendered here, then prepared like any folder of videos."""
 
-import argparse
 from pathlib import Path
 
-from data_prep.datasets import folder
+from data_prep.datasets.label_table import list_table
 from data_prep.listing import Listing
 from data_prep.plan import VIDEO_FOLDER
 from data_prep.report import terminal
 from data_prep.synthetic import CLASSES, render_dataset
+from mmadfer_jax import files
+from mmadfer_jax.errors import UserError
 
-FLAGS = ("source", "clips", "seed")
-DEFAULT_CLIPS = 200
 
-
-def from_flags(flags: argparse.Namespace) -> Listing:
+def list_clips(
+    out: Path,
+    source: Path | None = None,
+    clips: int = 200,
+    seed: int = 0,
+    workers: int | None = None,
+) -> Listing:
     """Renders the clips, or those that an interrupted run left to render, and lists them.
 
-    The videos go to `--source`, or to a folder inside `--out`.
+    Args:
+        out: The folder of the prepared dataset.
+        source: Folder for the videos; one inside `out` if None.
+        clips: How many.
+        seed: Of the rendering.
+        workers: Processes; None for one a core.
 
     Raises:
-        UserError: Too few clips, or the folder of the videos holds something else.
+        UserError: Too few clips, or the folder of the videos holds something else or is a URL.
     """
-    source = flags.source or Path(flags.out, VIDEO_FOLDER)
-    clips = flags.clips or DEFAULT_CLIPS
+    source = source or out / VIDEO_FOLDER
+    if files.is_remote(source):
+        raise UserError(f"{source}: videos are rendered to the disk; name a folder with --source")
     with terminal.progress(clips, "rendering") as advance:
         labels = render_dataset(
-            source,
-            clips=clips,
-            seed=flags.seed or 0,
-            workers=flags.workers,
-            progress=terminal.steps(advance),
+            source, clips=clips, seed=seed, workers=workers, progress=terminal.steps(advance)
         )
-    return folder.list_clips(source, labels, CLASSES, name="synthetic")
+    return list_table(source, labels, CLASSES, name="synthetic")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from data_prep.listing import Listing, some
+from data_prep.datasets.names import key
+from data_prep.listing import Listing, some, unfit
 from data_prep.report import media
 from data_prep.report.finding import FAULT, GOOD, NOTE, WARNING, Entry, Finding, finding
 from mmadfer_jax.clips.clip import PrepareSettings
@@ -57,6 +58,7 @@ def assess(
         "clips_searched_for_faces": len(shares),
         "face_share": _spread(shares),
         "findings": [
+            *(finding(FAULT, "cannot be prepared as it is", why) for why in unfit(listing)),
             *_missing(entries, missing),
             *_known_counts(listing, entries),
             *_label_names(listing),
@@ -159,12 +161,12 @@ def _known_classes(listing: Listing, entries: Sequence[Entry]) -> list[Finding]:
 
 def _label_names(listing: Listing) -> list[Finding]:
     """Labels against the folders clips lie in, where these have the names of classes."""
-    lower = {name.lower(): label for label, name in enumerate(listing.classes)}
+    keys = [key(name) for name in listing.classes]
     named, wrong = 0, []
     for clip in listing.clips:
-        folders = {part.lower() for part in PurePosixPath(clip.source).parts[:-1]} & lower.keys()
+        folders = {key(part) for part in PurePosixPath(clip.source).parts[:-1]}.intersection(keys)
         named += bool(folders)
-        if folders and listing.classes[clip.label].lower() not in folders:
+        if folders and keys[clip.label] not in folders:
             wrong.append((clip.id, listing.classes[clip.label], min(folders)))
     if wrong:
         examples = some(f"{name} is labelled {label} in {folder}" for name, label, folder in wrong)

@@ -1,42 +1,22 @@
 import importlib
 import json
+import os
 import shutil
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pytest
 import stand_ins
 from stand_ins import DFEW_FOLDS, MAFW_FOLDS, TREES, Here, list_dataset
 
-from data_prep import listing, run, sources
+from data_prep import listing, run
 from data_prep.__main__ import main
-from data_prep.datasets import folder, mafw, media_tree
+from data_prep.datasets import mafw
 from mmadfer_jax.clips.frame_folder import list_frames
 from mmadfer_jax.clips.frames import decode_jpeg
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.training.input import fold_splits
-
-
-@pytest.fixture(scope="session")
-def seeds(tmp_path_factory):
-    return stand_ins.Seeds(tmp_path_factory.mktemp("seeds"))
-
-
-@pytest.fixture(scope="session")
-def tree(seeds, tmp_path_factory):
-    """Makes the stand-in of a dataset, once."""
-    made = {}
-
-    def make(name):
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name)
-            TREES[name](made[name], seeds)
-        return made[name]
-
-    return make
-
 
 # The layouts
 
@@ -224,93 +204,46 @@ def test_the_config_fits(name):
     assert config.data.dir == f"data/{name}"
 
 
-# A folder a class
+@pytest.mark.parametrize("name", ["afew", "caer", "crema_d", "enterface05", "ravdess"])
+def test_every_dataset_names_files_of_unknown_ending(name, tree, tmp_path):
+    shutil.copytree(tree(name), tmp_path / "in", copy_function=os.link)
+    assert not any("endings" in note for note in list_dataset(name, tmp_path / "in").notes)
+    (tmp_path / "in/odd.xyz").touch()
+    assert any("such as odd.xyz" in note for note in list_dataset(name, tmp_path / "in").notes)
 
 
-def test_a_folder_a_class(tree):
-    made = list_dataset("folder", tree("folder"), folds=2)
-    assert made.classes == ("cries", "laughs")
-    assert len(made.clips) == 11
-    assert [clip.id for clip in made.clips if clip.is_frames] == ["laughs/clip 9"]
-    assert all(made.classes[clip.label] == clip.id.split("/")[0] for clip in made.clips)
-    assert set(made.splits) == {"part1", "part2"}
-
-
-def test_a_folder_a_split_and_a_class(tree):
-    made = list_dataset("folder", tree("caer"))
-    assert {name: len(clips) for name, clips in made.splits.items()} == {
-        "train": 7,
-        "val": 7,
-        "test": 7,
-    }
-    assert made.classes[0] == "Anger"
-    with pytest.raises(UserError, match="--folds=3 has no use"):
-        list_dataset("folder", tree("caer"), folds=3)
-
-
-def test_what_systems_leave_between_clips_is_passed_over(tmp_path, seeds):
-    for name in ("a/1.MP4", "b/2.Avi", "a/3.flv", "b/4.mkv"):
-        seeds.video(tmp_path / name)
-    seeds.folder(tmp_path / "b/5", "{:d}.JPG")
-    for name in (
-        "a/._1.MP4",
-        "a/.DS_Store",
-        "a/Thumbs.db",
-        "b/5/._1.JPG",
-        "b/5/Thumbs.db",
-        "__MACOSX/a/._1.MP4",
-        ".trash/a/9.mp4",
-        "desktop.ini",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "c").mkdir()
-    made = folder.list_tree(tmp_path, folds=2)
-    assert [clip.source for clip in made.clips] == [
-        "a/1.MP4",
-        "a/3.flv",
-        "b/2.Avi",
-        "b/4.mkv",
-        "b/5",
-    ]
-    assert made.notes == ("folders without a clip: c",)
-
-
-def test_links_are_followed_and_circles_are_not(tmp_path, seeds):
-    seeds.video(tmp_path / "store/1.mp4")
-    (tmp_path / "in/b").mkdir(parents=True)
-    (tmp_path / "in/a").symlink_to(tmp_path / "store")
-    (tmp_path / "in/b/2.mp4").symlink_to(tmp_path / "store/1.mp4")
-    (tmp_path / "in/b/up").symlink_to(tmp_path / "in")
-    (tmp_path / "in/b/3.mp4").symlink_to(tmp_path / "gone.mp4")
-    found = media_tree.find_media(tmp_path / "in")
-    assert [item.name for item in found] == ["a/1", "b/2", "b/3"]
-    made = folder.list_tree(tmp_path / "in", folds=2)
-    reason = sources.inspect(made.clips[2])["reason"]
-    assert reason.endswith("b/3.mp4: no such file")
-
-
-def test_folders_that_are_no_classes(tree, tmp_path, seeds):
-    with pytest.raises(UserError, match=r"has folders laughs, no class of cries, sighs"):
-        list_dataset("folder", tree("folder"), classes=("cries", "sighs"))
-    with pytest.raises(UserError, match="found no clips"):
-        folder.list_tree(tmp_path)
-    seeds.video(tmp_path / "laughs/1.mp4")
-    with pytest.raises(UserError, match="only one class, 'laughs'"):
-        folder.list_tree(tmp_path)
-    seeds.video(tmp_path / "1.mp4")
-    with pytest.raises(UserError, match="in no such folder: 1"):
-        folder.list_tree(tmp_path)
-
-
-def test_a_table_may_name_folders_of_frames(tmp_path, seeds):
-    seeds.folder(tmp_path / "a/1")
-    seeds.video(tmp_path / "a/2.mp4")
-    labels = tmp_path / "labels.csv"
-    labels.write_text("path,label\na/1,x\na/2,y\n")
-    made = list_dataset("folder", tmp_path, labels=labels, folds=2)
-    assert [clip.is_frames for clip in made.clips] == [True, False]
+def test_listed_clips_may_be_there_in_another_case(tmp_path, seeds):
+    rows = stand_ins.few(stand_ins.numbered(DFEW_FOLDS))
+    stand_ins.dfew_official(tmp_path, rows)
+    for number, _, _ in rows:
+        seeds.video(tmp_path / f"clip/Original/{number}.MP4")
+        seeds.sound(tmp_path / f"RAW_WAV/{number}.WAV")
+    made = list_dataset("dfew", tmp_path)
+    assert made.clips[0].source == "clip/Original/1.MP4"
     assert not any(clip.missing for clip in made.clips)
+
+
+def test_listed_clips_that_fit_several_files_are_an_error(tree, tmp_path, seeds):
+    table = tmp_path / "train-label.csv"
+    table.write_text("name;discrete;valence\nSample1;Happy ;0\nsample2;SAD;0\n")
+    for name in ("SAMPLE1.mp4", "sample1.avi", "sample2.MP4"):
+        seeds.video(tmp_path / "train" / name)
+    with pytest.raises(UserError, match=r"Sample1' fits 2 files, SAMPLE1.mp4, sample1.avi"):
+        list_dataset("mer2023", tmp_path)
+    (tmp_path / "train/sample1.avi").unlink()
+    made = list_dataset("mer2023", tmp_path)
+    assert [made.classes[clip.label] for clip in made.clips] == ["happy", "sad"]
+
+
+@pytest.mark.parametrize("name", ["dfew", "mer2023", "ferv39k", "mafw"])
+def test_lists_without_a_clip(name, tree, tmp_path):
+    shutil.copytree(tree(name), tmp_path / "in", copy_function=shutil.copyfile)
+    for path in (tmp_path / "in").rglob("*"):
+        if path.suffix in (".csv", ".txt"):
+            header = path.read_bytes().partition(b"\n")[0]
+            path.write_bytes(header + b"\n" if b"label" in header or b"name" in header else b"")
+    with pytest.raises(UserError, match=r"a header and no rows|name no clip"):
+        list_dataset(name, tmp_path / "in")
 
 
 # The command on all of them
@@ -377,17 +310,3 @@ def settings(size):
     from mmadfer_jax.clips.clip import PrepareSettings
 
     return PrepareSettings(image_size=size)
-
-
-def test_media_behind_a_url(seeds):
-    import upath
-
-    root = upath.UPath("memory://stand_in")
-    for number in (1, 2):
-        (root / f"laughs/{number}.mp4").write_bytes(Path(seeds.videos[0]).read_bytes())
-    (root / "cries/3").mkdir(parents=True)
-    for path in seeds.frames[0][:3]:
-        (root / "cries/3" / path.name).write_bytes(path.read_bytes())
-    found = media_tree.find_media(root)
-    assert [item.name for item in found] == ["cries/3", "laughs/1", "laughs/2"]
-    assert [item.is_frames for item in found] == [True, False, False]

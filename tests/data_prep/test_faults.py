@@ -194,13 +194,13 @@ def prepared(tmp_path_factory):
     table = "path,label,split\n"
     for number, (name, make, _) in enumerate(WRITTEN + SKIPPED):
         make(folder / name)
-        table += f'"{name}",{"ab"[number % 2]},all_of_them\n'
+        table += f'"{name}",{"ab"[number % 2]},{("train", "test")[number % 4 // 2]}\n'
     (folder / "labels.csv").write_text(table, encoding="utf-8")
     out = folder / "out"
     places = [f"--source={folder}", f"--labels={folder / 'labels.csv'}", f"--out={out}"]
     main(["--dataset=folder", "--image_size=32", "--faces=none", "--workers=1", *places])
     lines = map(json.loads, (out / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
-    source = RecordSource(out, ["all_of_them"])
+    source = RecordSource(out, ["train", "test"])
     return {e["id"]: e for e in lines}, {record.id: record for record in source}
 
 

@@ -93,7 +93,7 @@ def test_a_server_that_fails_now_and_then_changes_nothing(tmp_path, monkeypatch)
     for name in ("a/3.mp4", "b/4.mp4"):
         write_video(source / name, corners(17), sound=tone(0.3, 16000))
     (source / "labels.csv").write_text(
-        "path,label,split\na/1,a,x\nb/2,b,y\na/3.mp4,a,y\nb/4.mp4,b,x\n"
+        "path,label,split\na/1,a,train\nb/2,b,test\na/3.mp4,a,test\nb/4.mp4,b,train\n"
     )
     flags = ["--dataset=folder", "--image_size=32", "--faces=none", "--workers=1"]
 

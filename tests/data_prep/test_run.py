@@ -2,6 +2,8 @@ import errno
 import hashlib
 import json
 import multiprocessing
+import os
+import re
 import shutil
 import signal
 import threading
@@ -305,6 +307,47 @@ def test_a_folder_with_something_else_is_left_alone(source, tmp_path):
         prepare(source, tmp_path / "thesis.txt")
 
 
+def test_a_second_command_says_who_is_at_work(source, prepared, tmp_path):
+    out = tmp_path / "out"
+    said = []
+
+    def start_another():
+        with pytest.raises(SystemExit) as stopped:
+            main([*flags(source, out), "--workers=1"])
+        said.append(stopped.value.code)
+
+    prepare(source, out, advance=Stop(3, start_another))
+    assert re.fullmatch(
+        rf"error: {out}/\.preparation is in use by process {os.getpid()} on [^\n]*; wait until it "
+        "has ended, end it, or use another folder",
+        said[0],
+    )
+    assert contents(out) == contents(prepared)  # the first goes on
+    assert not (out / ".preparation/.lock").exists()
+
+
+def test_what_a_killed_run_left_half_written_is_swept(source, prepared, tmp_path):
+    out = tmp_path / "out"
+    for folder in (".", "index", ".preparation"):
+        (out / folder).mkdir(exist_ok=True, parents=True)
+        (out / folder / ".folder-part1.tfrecord.0123456789ab.tmp").write_bytes(b"half")
+    shutil.copy(prepared / ".preparation/plan.json", out / ".preparation")
+    (out / ".preparation/.lock").write_text("process 1 on elsewhere: data_prep")  # held by nobody
+    prepare(source, out)
+    assert contents(out) == contents(prepared)
+
+
+def test_what_cannot_be_trained_on_is_refused_before_any_work(source, tmp_path, capsys):
+    labels, out = tmp_path / "labels.csv", tmp_path / "out"
+    labels.write_text((source / "labels.csv").read_text().replace("part2", "rest"))
+    given = [*flags(source, out), f"--labels={labels}", "--workers=1"]
+    with pytest.raises(SystemExit, match="splits part1, rest; expected train and test, or part1"):
+        main(given)
+    assert not out.exists()
+    main([*given, "--check"])
+    assert "fault: cannot be prepared as it is (dataset folder has" in capsys.readouterr().out
+
+
 def test_a_split_without_a_usable_clip(source, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("path,label,split\nклип 0.mp4,x,a\nbad.mp4,y,b\n")
@@ -341,6 +384,9 @@ def test_shards_mix_the_table_and_never_outnumber_the_clips(source):
         (["--classes=happy,fear"], "label 'sad'"),
         (["--clips=4"], "--clips means nothing with --dataset=folder"),
         (["--folds=3"], "split column"),
+        (["--label_base=1"], "--label_base=1 needs --classes"),
+        (["--label_base=2", "--classes=a,b"], "--label_base"),
+        (["--dataset=crema_d", "--classes=a,b"], "--labels means nothing with --dataset=crema_d"),
         (["--source=/absent"], "--source=/absent"),
         (["--labels=/absent.csv"], "--labels=/absent.csv"),
         (["--speed=9"], "--speed=9"),
@@ -374,9 +420,15 @@ def test_worker_processes_find_faces(tmp_path):
     assert manifest["none"]["problems"] == [NO_FACE, NO_SOUND, FEW_FRAMES]
 
 
-def test_missing_flags_are_named(tmp_path):
-    with pytest.raises(SystemExit, match="needs --source"):
-        main(["--dataset=folder", f"--out={tmp_path / 'out'}"])
+@pytest.mark.parametrize("dataset", ["folder", "dfew", "crema_d"])
+def test_missing_flags_are_named(dataset, tmp_path):
+    with pytest.raises(SystemExit, match=f"--dataset={dataset} needs --source"):
+        main([f"--dataset={dataset}", f"--out={tmp_path / 'out'}"])
+
+
+def test_synthetic_clips_are_not_rendered_to_a_url():
+    with pytest.raises(SystemExit, match=r"memory://out/videos: videos are rendered to the disk"):
+        main(["--dataset=synthetic", "--out=memory://out"])
 
 
 def test_synthetic_clips_are_rendered_into_the_folder_and_prepared(tmp_path, monkeypatch, capsys):
