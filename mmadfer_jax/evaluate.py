@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 from mmadfer_jax import files
 from mmadfer_jax.clips.clip import NATIVE
 from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.fold import open_fold
 from mmadfer_jax.data.records import RecordSource
-from mmadfer_jax.data.splits import fold_splits, open_fold
+from mmadfer_jax.data.splits import fold_splits
 from mmadfer_jax.errors import UserError, exit_on_user_error, out_of_memory_says
 from mmadfer_jax.evaluation.classes import describe_match, match_classes
 from mmadfer_jax.evaluation.evaluator import evaluate_clips

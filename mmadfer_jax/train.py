@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
-from mmadfer_jax.data.splits import Fold, open_fold
+from mmadfer_jax.data.fold import Fold, open_fold
 from mmadfer_jax.errors import UserError, out_of_memory_says
 from mmadfer_jax.evaluation.classes import match_classes
 from mmadfer_jax.evaluation.evaluator import Answers, evaluate_clips

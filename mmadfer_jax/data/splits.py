@@ -1,12 +1,9 @@
 """Which splits of a dataset are trained and tested on."""
 
-import os
 import re
 from collections.abc import Collection
-from typing import NamedTuple
 
 from mmadfer_jax.data.dataset_info import DatasetInfo
-from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 
 
@@ -48,22 +45,3 @@ def fold_splits(info: DatasetInfo, fold: int | None) -> tuple[list[str], list[st
     if test not in parts:
         raise UserError(f"no fold {fold} in dataset {info.name}; it has 1 to {len(parts)}")
     return [part for part in parts if part != test], [test]
-
-
-class Fold(NamedTuple):
-    """A dataset opened for a fold: what it says of itself, and its clips."""
-
-    info: DatasetInfo
-    train: RecordSource
-    test: RecordSource
-
-
-def open_fold(directory: str | os.PathLike, fold: int | None) -> Fold:
-    """Opens a prepared dataset; its indices are read once.
-
-    Raises:
-        UserError: It is not there or not whole, or has no such fold.
-    """
-    info = DatasetInfo.load(directory)
-    train, test = fold_splits(info, fold)
-    return Fold(info, RecordSource(directory, train, info), RecordSource(directory, test, info))

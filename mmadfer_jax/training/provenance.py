@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmadfer_jax.card import ModelCard
-from mmadfer_jax.data.splits import Fold
+from mmadfer_jax.data.fold import Fold
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.training.epochs import Epochs
 from mmadfer_jax.weights.files import file_sha256

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mmadfer_jax.clips.frames import FRAME_ORDERS
 from mmadfer_jax.clips.reading import MISSING_SOUND
-from mmadfer_jax.data.splits import Fold
+from mmadfer_jax.data.fold import Fold
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.training.epochs import Epochs

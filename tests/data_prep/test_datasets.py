@@ -15,8 +15,8 @@ from mmadfer_jax.clips.frame_folder import list_frames
 from mmadfer_jax.clips.frames import decode_jpeg
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import RecordSource
+from mmadfer_jax.data.splits import fold_splits
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.training.input import fold_splits
 
 # The layouts
 

@@ -12,8 +12,8 @@ from data_prep.datasets.folder import list_clips
 from data_prep.listing import assign_folds
 from mmadfer_jax import files
 from mmadfer_jax.data.dataset_info import DatasetInfo
+from mmadfer_jax.data.splits import fold_splits
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.training.input import fold_splits
 
 
 @pytest.fixture
