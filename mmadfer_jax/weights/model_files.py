@@ -12,9 +12,8 @@ from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.mma_dfer import ModelConfig
 from mmadfer_jax.models.params import abstract_params
 from mmadfer_jax.weights import mma_dfer
-from mmadfer_jax.weights.encoders import strip_prefix
 from mmadfer_jax.weights.files import TensorFile, read_tensors, write_pickle, write_safetensors
-from mmadfer_jax.weights.layout import OURS, take
+from mmadfer_jax.weights.layout import OURS, plain_names, take
 
 LAYOUTS = ("authors", "own")
 
@@ -138,7 +137,7 @@ def _read_own(file: TensorFile, own: Mapping[str, Any]):
 
 
 def _read_authors(file: TensorFile, own: Mapping[str, Any] | None):
-    tensors, _ = strip_prefix(file.tensors, ("module.",))
+    tensors = plain_names(file.tensors, mma_dfer.ROOT, str(file.path)).tensors
     if own is None:
         config = mma_dfer.read_config(tensors, str(file.path))
     else:

@@ -14,11 +14,11 @@ def resize(grid: np.ndarray, size: Grid) -> np.ndarray:
     That is with `align_corners=False`, without antialiasing and with a = -0.75.
 
     Args:
-      grid: [rows, columns, D].
-      size: rows and columns wanted.
+        grid: [rows, columns, D].
+        size: Rows and columns wanted.
 
     Returns:
-      [*size, D], float32; the same numbers where the size is already right.
+        [*size, D], float32; the same numbers where the size is already right.
     """
     return _resize(grid, size, "cubic-pytorch")
 
@@ -44,7 +44,7 @@ def cut(grid: np.ndarray, size: Grid, *, source: str) -> np.ndarray:
     """Keeps the first rows (time steps) of a time-major grid: its codes stay as pre-trained.
 
     Raises:
-      UserError: where the grid is too small, or has other columns (frequency bands).
+        UserError: Where the grid is too small, or has other columns (frequency bands).
     """
     if grid.shape[0] < size[0] or grid.shape[1] != size[1]:
         raise UserError(

@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from mmadfer_jax.export import export
 from mmadfer_jax.models.mma_dfer import ModelConfig
 from mmadfer_jax.models.params import apply_fn
 from mmadfer_jax.weights import initial_params, load_checkpoint_file, save_model
-from mmadfer_jax.weights.files import read_tensors
+from mmadfer_jax.weights.files import read_tensors, write_safetensors
 from tests.foreign_files import prefixed, save_torch, timm
 from tests.golden_weights import random_params, relative_error
 from tests.torch_twin import random_twin, tensors_of
@@ -156,6 +158,88 @@ def test_one_error_names_everything_wrong(tmp_path):
     assert "1 unexpected: audio_model.extra" in text
     assert "1 of another shape: temporal_net.temporal_transformer.layers.2.1.fn" in text
     assert "(24, 19), expected (24, 20)" in text
+
+
+PLAIN = {name.removeprefix("module."): x for name, x in RELEASED.items()}
+
+
+def other(tensors):
+    return {name: x + 1 for name, x in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        PLAIN,
+        prefixed(PLAIN, "module._orig_mod."),
+        prefixed(PLAIN, "_orig_mod.module."),
+        {re.sub(r"(\.\d+\.)", r"\1_orig_mod.", n): x for n, x in RELEASED.items()},
+        prefixed(PLAIN, "model."),
+        prefixed(PLAIN, "_forward_module.net._orig_mod."),
+        prefixed(PLAIN, "ema.module."),
+        RELEASED | prefixed(other(RELEASED), "model_ema."),
+        prefixed(PLAIN, "model.") | prefixed(other(PLAIN), "ema_model."),
+    ],
+    ids=[
+        *("bare", "both", "both-turned", "layers", "lightning", "all", "ema-alone"),
+        *("ema-beside", "ema-beside-prefixed"),
+    ],
+)
+def test_what_training_programs_put_around_names_is_understood(tmp_path, released, tensors):
+    params, config, info = load_checkpoint_file(save_torch(tmp_path / "x", tensors, "state_dict"))
+    expected, same, whole = load_checkpoint_file(released)
+    assert config == same
+    assert all(np.array_equal(params[name], expected[name]) for name in expected)
+    assert info.leftovers.keys() == whole.leftovers.keys()
+
+
+def test_of_two_models_none_is_taken(tmp_path):
+    tensors = prefixed(PLAIN, "student.") | prefixed(PLAIN, "teacher.")
+    with pytest.raises(UserError, match=r"names begin with student\., teacher\."):
+        load_checkpoint_file(save_torch(tmp_path / "x", tensors, "state_dict"))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
+def test_models_of_other_precision_become_float32(tmp_path, released, dtype):
+    tensors = {name: x.astype(dtype) for name, x in RELEASED.items()}
+    path = save_torch(tmp_path / "x", tensors, "state_dict")
+    params, config, _ = load_checkpoint_file(path)
+    assert config == SIZES
+    assert all(x.dtype == np.float32 for x in params.values())
+    name = "module.temporal_net.pos_embedding"
+    np.testing.assert_array_equal(
+        params["temporal.pos_embedding"], tensors[name].astype(np.float32)
+    )
+
+
+def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path, released):
+    convert(released, tmp_path / "own.safetensors")
+    own = read_tensors(tmp_path / "own.safetensors")
+    tensors = {**own.tensors, "classifier.bias": np.full(7, np.nan, np.float32)}
+    write_safetensors(tmp_path / "own.safetensors", tensors, own.own)
+    with pytest.raises(UserError, match=r"1 with NaN .*: classifier\.bias \(7 of 7\)"):
+        load_checkpoint_file(tmp_path / "own.safetensors")
+    tensors = {
+        **RELEASED,
+        "module.image_encoder.pos_embed": RELEASED["module.image_encoder.pos_embed"] * np.inf,
+    }
+    with pytest.raises(UserError, match=r"1 with NaN .*: image_encoder\.pos_embed \(\d+ of"):
+        load_checkpoint_file(save_torch(tmp_path / "x", tensors, "state_dict"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"module.image_encoder.blocks.999999999.norm1.bias": np.ones(64, np.float32)},
+        {"module.image_encoder.learnable_prompts_progr.999999999": np.ones((2, 64), np.float32)},
+        {"module.audio_model.patch_embed.proj.weight": np.ones((64, 1, 16, 200), np.float32)},
+        {"module.image_encoder.cls_token": np.ones((1, 1, 10_000_000), np.float32)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_absurd_tensors_are_refused_in_words(tmp_path, changes):
+    with pytest.raises(UserError, match=r"no square and no grid|does not fit|is not a multiple"):
+        load_checkpoint_file(save_torch(tmp_path / "x", RELEASED | changes, "state_dict"))
 
 
 def test_a_class_count_that_does_not_fit_is_refused(tmp_path, released):
