@@ -147,7 +147,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
                     card = dataclasses.replace(card, figures={"step": step, **test})
                 log.epoch(step, program.schedule(step - 1), test)
             if saves:
-                checkpoints.save(state, card, log.progress())
+                checkpoints.save(step, state, card, log.progress())
 
         #### Report of the last epoch, which is the protocol's.
         if answers is None:  # the run had ended before

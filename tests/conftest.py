@@ -12,9 +12,10 @@ from mmadfer_jax.clips.frames import encode_jpeg
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import Record, ShardWriter
 from mmadfer_jax.models.config import ModelConfig
-from tests.sizes import sizes
+from tests.sizes import changed
 
-SMALL = sizes(
+SMALL = changed(
+    ModelConfig(),
     num_classes=3,
     num_frames=4,
     image_shape=32,
@@ -58,11 +59,12 @@ def small_model() -> ModelConfig:
     return SMALL
 
 
-def _record(split: str, number: int, classes: int) -> Record:
+def make_record(split: str, number: int, classes: int, label: int | None = None) -> Record:
+    """A clip of random pictures in the colour of its class; every fourth is silent."""
     rng = np.random.default_rng([ord(split[-1]), number])
-    label = number % classes
+    label = number % classes if label is None else label
     frames = rng.integers(0, 100, (5 + number % 3, 32, 32, 3), np.uint8)
-    frames[:, :, :, label] += 120  # so that there is something to learn
+    frames[:, :, :, label % 3] += 120  # so that there is something to learn
     spectrogram = rng.standard_normal((60, 128)).astype(np.float16) if number % 4 else None
     return Record(
         id=f"{split}_{number}",
@@ -84,7 +86,7 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for shard in range(2):
             with ShardWriter(directory, split, shard, 2, "small") as writer:
                 for number in range(shard, count, 2):
-                    writer.write(_record(split, number, 3))
+                    writer.write(make_record(split, number, 3))
     DatasetInfo(
         name="small",
         classes=("red", "green", "blue"),

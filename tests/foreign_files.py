@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
 WIDTH, DEPTH, HEADS, MLP = 48, 2, 3, 96
@@ -132,6 +133,11 @@ def save_torch(path: Path, tensors: Mapping[str, np.ndarray], container: str | N
     """Writes a PyTorch file, bare or with the tensors under `container`."""
     import torch
 
-    content = {name: torch.from_numpy(np.array(x)) for name, x in tensors.items()}
+    def tensor(x):
+        if x.dtype == ml_dtypes.bfloat16:  # from_numpy knows none
+            return torch.from_numpy(x.astype(np.float32)).bfloat16()
+        return torch.from_numpy(np.array(x))
+
+    content = {name: tensor(x) for name, x in tensors.items()}
     torch.save(content if container is None else {container: content, **more}, path)
     return path

@@ -11,14 +11,16 @@ from video_files import corners, tone, write_video
 
 import mmadfer_jax
 from data_prep.__main__ import main as prepare
-from mmadfer_jax import predict
 from mmadfer_jax.clips.clip import PrepareSettings
+from mmadfer_jax.clips.frames import encode_jpeg
+from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.export import export
-from mmadfer_jax.predict import Predictor, to_json
+from mmadfer_jax.predict import to_json
 from mmadfer_jax.train import train
+from mmadfer_jax.trained import TrainedModel
 from mmadfer_jax.training.input import eval_batches
-from mmadfer_jax.weights import load_checkpoint_file
+from mmadfer_jax.weights.model_files import read_model, save_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,24 +54,24 @@ def run(clips, tmp_path_factory) -> tuple[Path, Path]:
         ]
     )
     config = small_settings(data)
-    config.model.num_classes = 2
     config.train.update({"batch_size": 2, "epochs": 1})
     config.eval.batch_size = 2
-    config.mesh.data = 2
-    config.mesh.tensor = 2
+    config.mesh.update({"data": 2, "tensor": 2})
+    config.sharding = ((r".*\.fc1\.kernel", (None, "tensor")), (".*", ()))
     train(config, workdir)
     return data, workdir
 
 
 @pytest.fixture(scope="module")
-def predictor(run) -> Predictor:
-    return mmadfer_jax.load(run[1])
+def predictor(run) -> TrainedModel:
+    return mmadfer_jax.load_model(run[1])
 
 
 def test_a_prediction_is_what_evaluation_sees_of_the_same_clip(run, clips, predictor):
-    """To the bit: through the video on one side, through the shards on the other."""
+    """Through the video on one side, through the shards on the other."""
     data, _ = run
-    batches = eval_batches(data, ["test"], batch_size=1, num_frames=4, spectrogram_length=64)
+    source = RecordSource(data, ["test"])
+    batches = eval_batches(source, predictor.card.reading, batch_size=1)
     logits = np.concatenate([predictor.logits(b["frames"], b["spectrogram"]) for b in batches])
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     for name in ("2.mp4", "3.mp4"):
@@ -84,26 +86,26 @@ def test_a_prediction_is_what_evaluation_sees_of_the_same_clip(run, clips, predi
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pth"])
 def test_an_exported_file_answers_as_the_run_does(run, clips, predictor, tmp_path, name):
     export(run[1], tmp_path / name)
-    loaded = mmadfer_jax.load(tmp_path / name)
+    loaded = mmadfer_jax.load_model(tmp_path / name)
     assert loaded.classes == predictor.classes
     assert loaded.preparation == predictor.preparation
     expected = predictor.predict(clips / "2.mp4").probabilities
     assert loaded.predict(clips / "2.mp4").probabilities == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_model_of_yunets_faces_asks_for_the_file_that_found_them(run, tmp_path, monkeypatch):
+def test_a_model_of_yunets_faces_asks_for_the_file_that_found_them(run, tmp_path):
     file, yunet = tmp_path / "model.safetensors", tmp_path / "yunet.onnx"
     yunet.write_bytes(b"a detector")
     export(run[1], file)
-    params, model, info = load_checkpoint_file(file)
+    model = read_model(file)
     settings = PrepareSettings(image_size=32, faces="yunet", face_model=str(yunet))
-    info = dataclasses.replace(info, preparation=settings.to_dict())
-    monkeypatch.setattr(predict, "load_checkpoint_file", lambda _: (params, model, info))
+    card = dataclasses.replace(model.card, preparation=settings.to_dict())
+    save_model(file, model.params, card, layout="own")
     with pytest.raises(UserError, match="name it with --face_model"):
-        mmadfer_jax.load(file)
-    assert mmadfer_jax.load(file, face_model=str(yunet)).preparation == settings
+        mmadfer_jax.load_model(file).predict("clip.mp4")
+    assert mmadfer_jax.load_model(file, face_model=str(yunet)).preparation == settings
     with pytest.raises(UserError, match=r"model\.safetensors is not the model file"):
-        mmadfer_jax.load(file, face_model=str(file))
+        mmadfer_jax.load_model(file, face_model=str(file)).predict("clip.mp4")
 
 
 def test_what_makes_an_answer_doubtful_is_said(clips, predictor, tmp_path):
@@ -180,6 +182,33 @@ def test_the_command(run, clips):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["clip"].endswith("2.mp4")
+
+
+def test_one_bad_clip_does_not_stop_the_others(run, clips, tmp_path):
+    (tmp_path / "words.mp4").write_text("not a video")
+    named = [tmp_path / "words.mp4", clips / "2.mp4", tmp_path / "gone.mp4"]
+    done = _command("-m", "mmadfer_jax.predict", *named, f"--checkpoint={run[1]}", "--json")
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ["error" in line for line in lines] == [True, False, True]
+    assert "words.mp4: not a video" in lines[0]["error"]
+    assert "2 of 3 clips could not be answered" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_of_face_crops_is_a_clip_too(predictor, tmp_path):
+    for number, rgb in enumerate(corners(20, 48, 48)):
+        (tmp_path / f"{number}.jpg").write_bytes(encode_jpeg(rgb, 95))
+    prediction = predictor.predict(tmp_path)
+    assert (prediction.num_frames, prediction.face_share) == (20, None)
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_an_answer_that_is_not_finite_is_an_error(predictor, clips):
+    params = {**predictor.params, "classifier.bias": np.full(2, np.nan, np.float32)}
+    model = TrainedModel(predictor.card, params, path="model")
+    with pytest.raises(UserError, match="the answer of model is not finite"):
+        model.predict(clips / "2.mp4")
 
 
 @pytest.mark.parametrize(

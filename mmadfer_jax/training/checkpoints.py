@@ -155,8 +155,10 @@ class Checkpoints:
         _check(saved, {"trainable": found})
         return found
 
-    def save(self, state: TrainState, card: ModelCard, progress: Mapping[str, Any]) -> None:
-        """Starts writing `state`; returns before it is on disk.
+    def save(
+        self, step: int, state: TrainState, card: ModelCard, progress: Mapping[str, Any]
+    ) -> None:
+        """Starts writing the state after `step` steps; returns before it is on disk.
 
         Raises:
             UserError: The disk has no room for it, or had none for the one before.
@@ -167,7 +169,7 @@ class Checkpoints:
         run["sha256"] = _sha256(run)
         with self._full_disk_is_said():
             self._manager.save(
-                int(state.step),
+                step,
                 args=ocp.args.Composite(
                     trainable=ocp.args.StandardSave(state.trainable),
                     opt_state=ocp.args.StandardSave(state.opt_state),

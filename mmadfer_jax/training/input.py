@@ -295,14 +295,13 @@ def to_global(
     """
     place = np.full(batch_size, -1)
     place[rows] = np.arange(len(rows))
-
-    def piece(value: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
-        wanted = place[index[0]]
-        return value[wanted[0] : wanted[0] + len(wanted)]  # contiguous: rows are rising
-
-    return {
-        name: jax.make_array_from_callback(
-            (batch_size, *value.shape[1:]), sharding, functools.partial(piece, value)
-        )
-        for name, value in batch.items()
-    }
+    placed = {}
+    for name, value in batch.items():
+        shape = (batch_size, *value.shape[1:])
+        indices = sharding.addressable_devices_indices_map(shape)
+        # Rows are rising, so those of a device lie one after the other.
+        wanted = [place[index[0]] for index in indices.values()]
+        pieces = [value[mine[0] : mine[0] + len(mine)] for mine in wanted]
+        pieces = jax.device_put(pieces, list(indices))
+        placed[name] = jax.make_array_from_single_device_arrays(shape, sharding, pieces)
+    return placed

@@ -124,5 +124,9 @@ def usual_heads(width: int) -> int:
 
 
 def count_layers(names: Mapping[str, Any], pattern: str) -> int:
-    """One more than the greatest layer number that `pattern` finds, 0 where there is none."""
-    return max((int(m[1]) + 1 for name in names if (m := re.search(pattern, name))), default=0)
+    """One more than the greatest layer number that `pattern` finds, 0 where there is none.
+
+    A number beyond twice the layers that are there is no layer's: it would make billions of them.
+    """
+    numbers = {int(m[1]) for name in names if (m := re.search(pattern, name))}
+    return max((n + 1 for n in numbers if n < 2 * len(numbers)), default=len(numbers))

@@ -2,6 +2,15 @@
 
 from mmadfer_jax.weights.layout import Rule, rules
 
+# How the names of each family begin.
+JAX_ROOT = r"Transformer/encoderblock"
+AST_ROOT = r"v\.(?:blocks\.\d|patch_embed\.|pos_embed)"
+HF_ROOT = (
+    r"(?:vit\.|audio_spectrogram_transformer\.)?(?:embeddings\.(?:cls_token|patch_embeddings\.)"
+    r"|encoder\.layer\.\d|layers\.\d+\.(?:attention\.|layernorm_))"
+)
+TIMM_ROOT = r"blocks\.\d+\.|patch_embed\.proj"
+
 Table = tuple[tuple[str, str | tuple[str, ...]], ...]
 
 
@@ -93,5 +102,4 @@ def _jax(position: str, attention: int, second_norm: int, mlp: int) -> tuple[Rul
 
 JAX_VIT = _jax("Transformer/posembed_input/pos_embedding", 1, 2, 3)
 BIG_VISION = _jax("pos_embedding", 0, 1, 0)
-JAX_PREFIXES = ("opt/target/", "params/img/", "params/")
 JAX_LEFTOVERS = r"(head|pre_logits)/(kernel|bias)"

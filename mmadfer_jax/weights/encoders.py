@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,17 +19,20 @@ from mmadfer_jax.weights.encoder_kinds import (
     usual_heads,
 )
 from mmadfer_jax.weights.encoder_layouts import (
+    AST_ROOT,
     BIG_VISION,
     HF_HUB,
     HF_LEFTOVERS,
     HF_MODULES,
     HF_PREFIXES,
+    HF_ROOT,
     JAX_LEFTOVERS,
-    JAX_PREFIXES,
+    JAX_ROOT,
     JAX_VIT,
     OWN,
     TIMM,
     TIMM_LEFTOVERS,
+    TIMM_ROOT,
 )
 from mmadfer_jax.weights.files import TensorFile
 from mmadfer_jax.weights.layout import (
@@ -40,6 +42,7 @@ from mmadfer_jax.weights.layout import (
     Rule,
     flax_attention,
     foreign_names,
+    plain_names,
     square_side,
     take,
 )
@@ -50,27 +53,20 @@ _LAYER_NUMBER = r"(?:^blocks\.|^(?:encoder\.)?layers?\.|Transformer/encoderblock
 @dataclasses.dataclass(frozen=True)
 class _Recognised:
     kind: Kind
-    tensors: dict[str, np.ndarray]  # prefix removed
-    prefix: str
+    tensors: dict[str, np.ndarray]  # by the family's own names
+    removed: tuple[str, ...]  # from the names in the file
     layout: tuple[Rule, ...]
     leftovers: str
-    axes: Axes
+    axes: Axes = TORCH
     heads: int = 0  # 0 where the file does not tell
 
 
-def strip_prefix(tensors: Mapping[str, Any], prefixes: tuple[str, ...]) -> tuple[dict, str]:
-    """Removes the first prefix that names begin with; the others keep their names."""
-    prefix = next((p for p in prefixes if any(name.startswith(p) for name in tensors)), "")
-    stripped = {}
-    for name, tensor in tensors.items():
-        short = name.removeprefix(prefix)
-        # Two tensors that would get one name: this one stays as it is, to be found unexpected.
-        stripped[name if short != name and short in tensors else short] = tensor
-    return stripped, prefix
-
-
 def recognise(file: TensorFile) -> _Recognised | None:
-    """Tells the family of an encoder file by its keys; None where it is no encoder."""
+    """Tells the family of an encoder file by its keys; None where it is no encoder.
+
+    Raises:
+        UserError: Where it holds several encoders and nothing tells which is meant.
+    """
     own = file.own
     if own is not None:
         if own.get("content") != "encoder":
@@ -78,49 +74,64 @@ def recognise(file: TensorFile) -> _Recognised | None:
         if own.get("kind") not in KINDS:
             raise UserError(f"{file.path} holds an encoder of unknown kind {own.get('kind')!r}")
         kind, heads = KINDS[own["kind"]], own.get("heads", 0)
-        return _Recognised(kind, file.tensors, "", OWN, r"(?!)", OURS, heads)
-    tensors, data_parallel = strip_prefix(file.tensors, ("module.",))
-
-    def any_name(pattern: str) -> bool:
-        return any(re.match(pattern, name) for name in tensors)
-
-    if any_name(r"(.*/)?Transformer/encoderblock"):
-        return _recognise_jax(tensors)
-    if any_name(r"v\.(blocks\.\d+|patch_embed|pos_embed)"):
-        tensors, prefix = strip_prefix(tensors, ("v.",))
-        leftovers = rf"{TIMM_LEFTOVERS}|mlp_head\.\d+\.(weight|bias)"
-        prefix = data_parallel + prefix
-        return _Recognised(KINDS["ast"], tensors, prefix, TIMM, leftovers, TORCH)
-    if any_name(
-        r"(\w+\.)?(embeddings\.(cls_token|patch_embeddings)|encoder\.layer\.\d|layers\.\d)"
+        return _Recognised(kind, file.tensors, (), OWN, r"(?!)", OURS, heads)
+    for root, family in (
+        (JAX_ROOT, _jax),
+        (AST_ROOT, _ast),
+        (HF_ROOT, _hugging_face),
+        (TIMM_ROOT, _timm),
     ):
-        tensors, prefix = strip_prefix(tensors, HF_PREFIXES)
-        ast = prefix == HF_PREFIXES[1] or "embeddings.distillation_token" in tensors
-        hub = any(name.startswith("encoder.layer.") for name in tensors)
-        kind = KINDS["ast-hf" if ast else "vit-hf"]
-        layout = HF_HUB if hub else HF_MODULES
-        return _Recognised(kind, tensors, data_parallel + prefix, layout, HF_LEFTOVERS, TORCH)
-    if any_name(r"blocks\.\d+\.|patch_embed\.proj"):
-        kernel = tensors.get("patch_embed.proj.weight")
-        if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 1:
-            name = "audiomae"
-        elif "mask_token" in tensors or (file.container and "head.weight" not in tensors):
-            name = "mae"
-        else:
-            name = "vit-timm"
-        return _Recognised(KINDS[name], tensors, data_parallel, TIMM, TIMM_LEFTOVERS, TORCH)
+        names = plain_names(file.tensors, root, str(file.path))
+        if names.found:
+            return family(names.tensors, names.removed, file.container)
     return None
 
 
-def _recognise_jax(tensors: dict[str, np.ndarray]) -> _Recognised:
-    tensors, prefix = strip_prefix(tensors, JAX_PREFIXES)
+_Tensors = dict[str, np.ndarray]
+
+
+def _ast(tensors: _Tensors, removed: tuple[str, ...], _: str | None) -> _Recognised:
+    leftovers = rf"{TIMM_LEFTOVERS}|mlp_head\.\d+\.(weight|bias)"
+    return _Recognised(KINDS["ast"], _without(tensors, "v."), (*removed, "v."), TIMM, leftovers)
+
+
+def _hugging_face(tensors: _Tensors, removed: tuple[str, ...], _: str | None) -> _Recognised:
+    prefix = next((p for p in HF_PREFIXES if any(n.startswith(p) for n in tensors)), "")
+    tensors = _without(tensors, prefix)
+    ast = prefix == HF_PREFIXES[1] or "embeddings.distillation_token" in tensors
+    hub = any(name.startswith("encoder.layer.") for name in tensors)
+    kind = KINDS["ast-hf" if ast else "vit-hf"]
+    removed = (*removed, *filter(None, [prefix]))
+    return _Recognised(kind, tensors, removed, HF_HUB if hub else HF_MODULES, HF_LEFTOVERS)
+
+
+def _timm(tensors: _Tensors, removed: tuple[str, ...], container: str | None) -> _Recognised:
+    kernel = tensors.get("patch_embed.proj.weight")
+    if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 1:
+        name = "audiomae"
+    elif "mask_token" in tensors or (container and "head.weight" not in tensors):
+        name = "mae"
+    else:
+        name = "vit-timm"
+    return _Recognised(KINDS[name], tensors, removed, TIMM, TIMM_LEFTOVERS)
+
+
+def _jax(tensors: _Tensors, removed: tuple[str, ...], _: str | None) -> _Recognised:
     tensors = _unstack_layers(tensors)
     big_vision = any(re.search(r"/MlpBlock_0/|^pos_embedding$", name) for name in tensors)
     query = next((x for n, x in tensors.items() if n.endswith("query/kernel")), None)
     heads = query.shape[1] if query is not None and query.ndim == 3 else 12
     kind, layout = ("vit-big-vision", BIG_VISION) if big_vision else ("vit-npz", JAX_VIT)
     axes = flax_attention(heads)
-    return _Recognised(KINDS[kind], tensors, prefix, layout, JAX_LEFTOVERS, axes, heads)
+    return _Recognised(KINDS[kind], tensors, removed, layout, JAX_LEFTOVERS, axes, heads)
+
+
+def _without(tensors: _Tensors, prefix: str) -> _Tensors:
+    """The tensors without `prefix`; one that would get another one's name keeps its own."""
+    return {
+        name if (short := name.removeprefix(prefix)) in tensors else short: tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _unstack_layers(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -128,7 +139,7 @@ def _unstack_layers(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     single = {}
     for name, tensor in tensors.items():
         stacked = "Transformer/encoderblock/"
-        if name.startswith(stacked):
+        if name.startswith(stacked) and tensor.ndim:
             for i, layer in enumerate(tensor):
                 single[f"Transformer/encoderblock_{i}/{name.removeprefix(stacked)}"] = layer
         else:
@@ -140,7 +151,8 @@ def read_encoder(file: TensorFile) -> PretrainedEncoder | None:
     """Reads an encoder file strictly; None where it is none.
 
     Raises:
-      UserError: that names every missing, unexpected and mis-shaped tensor, by the file's names.
+        UserError: One, that names every tensor with which something is wrong (`layout.take`); or
+            for a file that holds several encoders.
     """
     found = recognise(file)
     if found is None:
@@ -152,8 +164,8 @@ def read_encoder(file: TensorFile) -> PretrainedEncoder | None:
     sizes = _sizes(tensors, found, names)
     shapes = encoder_shapes(found.kind, sizes)
     source = f"{file.path}, recognised as {found.kind.title}"
-    if found.prefix:
-        source += f" (names after {found.prefix!r}),"
+    if found.removed:
+        source += f" (names without {', '.join(found.removed)}),"
     params = take(
         tensors,
         foreign_names(found.layout, shapes),
@@ -163,6 +175,8 @@ def read_encoder(file: TensorFile) -> PretrainedEncoder | None:
         source=source,
     )
     heads = found.heads or usual_heads(sizes.width)
+    if params["pos_embed"].shape[1] < 2 + ("dist_token" in params):
+        raise UserError(f"{source} holds positions of special tokens alone, of no patch")
     return PretrainedEncoder(found.kind, params, heads, heads_known=found.heads > 0)
 
 

@@ -14,6 +14,7 @@ from mmadfer_jax.weights.files import TensorFile
 from mmadfer_jax.weights.layout import (
     TORCH,
     foreign_names,
+    plain_names,
     rules,
     square_side,
     take,
@@ -64,6 +65,9 @@ LAYOUT = rules(
     )
 )
 
+# How the names of a released checkpoint begin.
+ROOT = r"(?:image_encoder|audio_model|temporal_net)\."
+
 # Classifier heads left over from the encoders' own pre-training; no forward pass reads them.
 LEFTOVERS = r"(image_encoder|audio_model)\.head\.(weight|bias)"
 
@@ -78,10 +82,7 @@ def is_mma_dfer(file: TensorFile) -> bool:
     own = file.own
     if own is not None:
         return own.get("content") == "model"
-    return any(
-        re.match(r"(module\.)?(image_encoder|audio_model|temporal_net)\.", name)
-        for name in file.tensors
-    )
+    return plain_names(file.tensors, ROOT, str(file.path)).found
 
 
 def read_config(tensors: Mapping[str, np.ndarray], source: str) -> ModelConfig:
@@ -113,7 +114,7 @@ def read_config(tensors: Mapping[str, np.ndarray], source: str) -> ModelConfig:
     image_patches = shape(image + "pos_embed", (1, 196 + others, width))[1] - others
     audio_patches = shape(audio + "pos_embed", (1, 256 + others, width))[1] - others
     side, bands = square_side(image_patches), 128 // audio_patch[1]
-    if side is None or audio_patches < 1 or audio_patches % bands:
+    if side is None or bands < 1 or audio_patches < 1 or audio_patches % bands:
         raise UserError(
             f"{source}: {image_patches} image and {audio_patches} audio patch positions make no "
             f"square and no grid of {bands} frequency bands"

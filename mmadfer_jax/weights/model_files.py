@@ -12,9 +12,8 @@ from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import abstract_params
 from mmadfer_jax.weights import mma_dfer
-from mmadfer_jax.weights.encoders import strip_prefix
 from mmadfer_jax.weights.files import TensorFile, read_tensors, write_pickle, write_safetensors
-from mmadfer_jax.weights.layout import OURS, take
+from mmadfer_jax.weights.layout import OURS, plain_names, take
 
 LAYOUTS = ("authors", "own")
 
@@ -79,7 +78,7 @@ def model_from_file(file: TensorFile) -> ModelFile:
         )
     own = file.own
     if own is None:
-        tensors, _ = strip_prefix(file.tensors, ("module.",))
+        tensors = plain_names(file.tensors, mma_dfer.ROOT, str(file.path)).tensors
         model = mma_dfer.read_config(tensors, str(file.path))
         card = ModelCard(
             model=model,
@@ -110,7 +109,7 @@ def _read_own(file: TensorFile, model: ModelConfig) -> tuple[dict[str, Any], dic
 
 
 def _read_authors(file: TensorFile, model: ModelConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    tensors, _ = strip_prefix(file.tensors, ("module.",))
+    tensors = plain_names(file.tensors, mma_dfer.ROOT, str(file.path)).tensors
     source = f"{file.path}, recognised as an MMA-DFER checkpoint,"
     return mma_dfer.from_torch(tensors, model, source), mma_dfer.leftovers(tensors)
 

@@ -326,11 +326,22 @@ STEP_OF_SPOILING = 5  # steps taken before it
 
 def test_the_loop_waits_for_nothing_and_compiles_once(small_config, tmp_path, monkeypatch):
     """No implicit transfer between host and device, and one program a step."""
-    made = []
+    made, guard = [], jax.transfer_guard("disallow")
     monkeypatch.setattr(programs.Program, "__init__", _recorded(made, programs.Program.__init__))
+    start, close = TrainingLog.__init__, TrainingLog.close
+
+    def guarded(self, *arguments, **options):  # the last step before the loop
+        start(self, *arguments, **options)
+        guard.__enter__()
+
+    def unguarded(self):
+        guard.__exit__(None, None, None)
+        close(self)
+
+    monkeypatch.setattr(TrainingLog, "__init__", guarded)
+    monkeypatch.setattr(TrainingLog, "close", unguarded)
     small_config.log_every_steps = 3
-    with jax.transfer_guard("disallow"):
-        train(small_config, tmp_path)
+    train(small_config, tmp_path)
     (program,) = made
     assert program.train_step._cache_size() == 1
     assert program.eval_step._cache_size() == 1

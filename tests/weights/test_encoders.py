@@ -1,5 +1,10 @@
+import dataclasses
+import re
+
+import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.weights.encoders import read_encoder
@@ -146,11 +151,158 @@ def test_heads_of_the_published_sizes(tmp_path, width, heads):
     assert read_encoder(read_tensors(save_torch(tmp_path / "x", tensors, "model"))).heads == heads
 
 
-def test_half_precision_files_become_float32(tmp_path):
-    half = {name: x.astype(np.float16) for name, x in IMAGE.items()}
-    found = read_encoder(read_tensors(save_torch(tmp_path / "x", half, "model")))
+def inside(tensors, wrapper):
+    """The names that `wrapper` gives where each layer is wrapped, as by FSDP or torch.compile."""
+    return {re.sub(r"(\.\d+\.)", rf"\1{wrapper}", name): x for name, x in tensors.items()}
+
+
+def shifted(tensors):
+    """Another set of the same tensors."""
+    return {name: x + 1 for name, x in tensors.items()}
+
+
+FAMILIES = {
+    "mae": (IMAGE | DECODER, IMAGE),
+    "audiomae": (AUDIO, AUDIO),
+    "vit-timm": (IMAGE | HEAD, IMAGE),
+    "vit-hf": (prefixed(hugging_face(IMAGE), "vit.") | CLASSIFIER, IMAGE),
+    "ast": (prefixed(AST, "v.") | AST_HEADS, AST),
+    "ast-hf": (AST_HF | AST_CLASSIFIER, AST),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda x: prefixed(x, "_orig_mod."),
+        lambda x: prefixed(x, "module._orig_mod."),
+        lambda x: prefixed(x, "_orig_mod.module."),
+        lambda x: prefixed(inside(x, "_orig_mod."), "module."),
+        lambda x: prefixed(inside(x, "_checkpoint_wrapped_module."), "_fsdp_wrapped_module."),
+        lambda x: prefixed(x, "model."),
+        lambda x: prefixed(prefixed(x, "_orig_mod.net."), "_forward_module.model."),
+        lambda x: prefixed(x, "module.ema."),
+        lambda x: prefixed(x, "teacher.backbone."),
+        lambda x: x | prefixed(shifted(x), "ema."),
+        lambda x: prefixed(x, "model.") | prefixed(shifted(x), "model_ema.module."),
+        lambda x: prefixed(x, "net.") | {"model_ema.decay": np.ones(1), "n_averaged": np.ones(1)},
+    ],
+    ids=[
+        *("compiled", "both", "both-turned", "layers", "fsdp", "lightning", "all", "ema-alone"),
+        *("teacher-alone", "ema-beside", "ema-beside-prefixed", "ema-flat"),
+    ],
+)
+def test_what_training_programs_put_around_names_is_understood(tmp_path, family, wrap):
+    tensors, encoder = FAMILIES[family]
+    np.savez(tmp_path / "x.npz", **wrap(tensors))
+    file = dataclasses.replace(read_tensors(tmp_path / "x.npz"), container="model")
+    found = read_encoder(file)
+    assert found.kind.name == family
+    assert_same_encoder(found, encoder)
+
+
+def test_an_optimizer_beside_jax_parameters_is_left_out(tmp_path):
+    tensors = jax_vit(IMAGE, big_vision=True)
+    beside = prefixed(shifted(tensors), "opt/0/1/mu/params/") | {"opt/0/0/count": np.ones(1)}
+    np.savez(tmp_path / "x.npz", **prefixed(tensors, "params/"), **beside)
+    assert_same_encoder(read_encoder(read_tensors(tmp_path / "x.npz")), IMAGE)
+
+
+@pytest.mark.parametrize("prefixes", [("student.", "teacher."), ("net_a.", "net_b.")])
+def test_of_two_encoders_none_is_taken(tmp_path, prefixes):
+    tensors = prefixed(IMAGE, prefixes[0]) | prefixed(shifted(IMAGE), prefixes[1])
+    path = save_torch(tmp_path / "x", tensors, "state_dict")
+    expected = rf"names begin with {prefixes[0]}, {prefixes[1]}\. Save one of them alone"
+    with pytest.raises(UserError, match=expected):
+        read_encoder(read_tensors(path))
+
+
+def test_the_error_says_what_was_left_out_of_the_names(tmp_path):
+    tensors = prefixed(IMAGE, "module._orig_mod.model.") | {"criterion.weight": np.ones(3)}
+    del tensors["module._orig_mod.model.norm.bias"]
+    expected = (
+        r"\(names without _orig_mod\., module\., model\.\), does not fit the model\. "
+        r"Tensors 1 missing: norm\.bias\. 1 unexpected: criterion\.weight"
+    )
+    with pytest.raises(UserError, match=expected):
+        read_encoder(read_tensors(save_torch(tmp_path / "x", tensors, "state_dict")))
+
+
+def save_npz(path, tensors):
+    with path.open("wb") as file:
+        np.savez(file, **tensors)
+
+
+WRITERS = {
+    "pickle": lambda path, tensors: save_torch(path, tensors, "model"),
+    "safetensors": lambda path, tensors: safetensors.numpy.save_file(tensors, path),
+    "npz": save_npz,
+}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16, ">f4"])
+def test_files_of_other_precision_become_float32(tmp_path, write, dtype):
+    if dtype == ">f4" and write != "npz":
+        dtype = np.float32  # the others know one order of bytes
+    other = {name: x.astype(dtype) for name, x in IMAGE.items()}
+    WRITERS[write](tmp_path / "x", other)
+    found = read_encoder(read_tensors(tmp_path / "x"))
     assert all(x.dtype == np.float32 for x in found.params.values())
-    np.testing.assert_array_equal(found.params["cls_token"], half["cls_token"])
+    assert_same_encoder(found, {name: x.astype(np.float32) for name, x in other.items()})
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path, write):
+    tensors = {name: x.astype(np.float64) for name, x in IMAGE.items()}
+    tensors["pos_embed"][0, 3, :2] = np.nan
+    tensors["blocks.1.mlp.fc1.weight"][0, 0] = -np.inf
+    tensors["norm.bias"][5] = 1e300  # infinite in float32
+    tensors = {n: x if n == "norm.bias" else x.astype(np.float16) for n, x in tensors.items()}
+    del tensors["cls_token"]
+    WRITERS[write](tmp_path / "x", tensors | HEAD | {"head.bias": np.full(10, np.nan)})
+    with pytest.raises(UserError) as error:
+        read_encoder(read_tensors(tmp_path / "x"))
+    text = str(error.value)
+    assert "1 missing: cls_token" in text
+    assert "3 with NaN or infinite numbers (take an earlier checkpoint): " in text
+    assert f"pos_embed (2 of {10 * WIDTH})" in text
+    assert f"blocks.1.mlp.fc1.weight (1 of {MLP * WIDTH})" in text
+    assert f"norm.bias (1 of {WIDTH})" in text
+    assert "head" not in text  # which nothing reads
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_tensors_of_no_floats_are_refused_by_name(tmp_path, write):
+    wrong = {
+        "blocks.0.mlp.fc1.weight": np.int8,
+        "norm.bias": np.complex64,
+        "cls_token": np.bool_,
+    }
+    tensors = {name: x.astype(wrong.get(name, x.dtype)) for name, x in (IMAGE | HEAD).items()}
+    WRITERS[write](tmp_path / "x", tensors | {"head.bias": np.arange(10)})
+    with pytest.raises(UserError, match="3 of another type than floats") as error:
+        read_encoder(read_tensors(tmp_path / "x"))
+    assert all(f"{n} {np.dtype(dtype)}" in str(error.value) for n, dtype in wrong.items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"blocks.999999999.norm1.bias": np.ones(WIDTH, np.float32)},
+        {"patch_embed.proj.weight": np.ones((WIDTH, 3, 1, 1, 1, 1), np.float32)},
+        {"cls_token": np.ones((1, 1, 10_000_000), np.float32)},
+        {"cls_token": np.ones((), np.float32), "blocks.0.mlp.fc1.weight": np.ones((7, 1))},
+        {"pos_embed": np.ones((1, 1, WIDTH), np.float32)},
+        {"norm.weight": np.array(["text"] * WIDTH)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_absurd_tensors_are_refused_in_one_line_of_words(tmp_path, changes):
+    np.savez(tmp_path / "x.npz", **(IMAGE | HEAD | changes))
+    with pytest.raises(UserError, match=r"x\.npz"):
+        read_encoder(read_tensors(tmp_path / "x.npz"))
 
 
 def broken(tensors, *, missing, unexpected, misshaped):

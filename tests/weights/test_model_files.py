@@ -1,9 +1,10 @@
-import dataclasses
 import json
+import re
 import subprocess
 import sys
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from mmadfer_jax.errors import UserError
 from mmadfer_jax.export import export
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import apply_fn
-from mmadfer_jax.weights.files import read_tensors
+from mmadfer_jax.weights.files import read_tensors, write_safetensors
 from mmadfer_jax.weights.initial import Encoders, initial_params
 from mmadfer_jax.weights.model_files import read_model, save_model
 from tests import sizes as sizes_of
@@ -185,6 +186,90 @@ def test_one_error_names_everything_wrong(tmp_path):
     assert "(24, 19), expected (24, 20)" in text
 
 
+PLAIN = {name.removeprefix("module."): x for name, x in RELEASED.items()}
+
+
+def other(tensors):
+    return {name: x + 1 for name, x in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        PLAIN,
+        prefixed(PLAIN, "module._orig_mod."),
+        prefixed(PLAIN, "_orig_mod.module."),
+        {re.sub(r"(\.\d+\.)", r"\1_orig_mod.", n): x for n, x in RELEASED.items()},
+        prefixed(PLAIN, "model."),
+        prefixed(PLAIN, "_forward_module.net._orig_mod."),
+        prefixed(PLAIN, "ema.module."),
+        RELEASED | prefixed(other(RELEASED), "model_ema."),
+        prefixed(PLAIN, "model.") | prefixed(other(PLAIN), "ema_model."),
+    ],
+    ids=[
+        *("bare", "both", "both-turned", "layers", "lightning", "all", "ema-alone"),
+        *("ema-beside", "ema-beside-prefixed"),
+    ],
+)
+def test_what_training_programs_put_around_names_is_understood(tmp_path, released, tensors):
+    found = read_model(save_torch(tmp_path / "x", tensors, "state_dict"))
+    whole = read_model(released)
+    params, config, expected, same = found.params, found.card.model, whole.params, whole.card.model
+    assert config == same
+    assert all(np.array_equal(params[name], expected[name]) for name in expected)
+    assert found.leftovers.keys() == whole.leftovers.keys()
+
+
+def test_of_two_models_none_is_taken(tmp_path):
+    tensors = prefixed(PLAIN, "student.") | prefixed(PLAIN, "teacher.")
+    with pytest.raises(UserError, match=r"names begin with student\., teacher\."):
+        read_model(save_torch(tmp_path / "x", tensors, "state_dict"))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
+def test_models_of_other_precision_become_float32(tmp_path, released, dtype):
+    tensors = {name: x.astype(dtype) for name, x in RELEASED.items()}
+    path = save_torch(tmp_path / "x", tensors, "state_dict")
+    found = read_model(path)
+    params, config = found.params, found.card.model
+    assert config == SIZES
+    assert all(x.dtype == np.float32 for x in params.values())
+    name = "module.temporal_net.pos_embedding"
+    np.testing.assert_array_equal(
+        params["temporal.pos_embedding"], tensors[name].astype(np.float32)
+    )
+
+
+def test_numbers_that_are_not_finite_are_refused_by_name(tmp_path, released):
+    convert(released, tmp_path / "own.safetensors")
+    own = read_tensors(tmp_path / "own.safetensors")
+    tensors = {**own.tensors, "classifier.bias": np.full(7, np.nan, np.float32)}
+    write_safetensors(tmp_path / "own.safetensors", tensors, own.own)
+    with pytest.raises(UserError, match=r"1 with NaN .*: classifier\.bias \(7 of 7\)"):
+        read_model(tmp_path / "own.safetensors")
+    tensors = {
+        **RELEASED,
+        "module.image_encoder.pos_embed": RELEASED["module.image_encoder.pos_embed"] * np.inf,
+    }
+    with pytest.raises(UserError, match=r"1 with NaN .*: image_encoder\.pos_embed \(\d+ of"):
+        read_model(save_torch(tmp_path / "x", tensors, "state_dict"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"module.image_encoder.blocks.999999999.norm1.bias": np.ones(64, np.float32)},
+        {"module.image_encoder.learnable_prompts_progr.999999999": np.ones((2, 64), np.float32)},
+        {"module.audio_model.patch_embed.proj.weight": np.ones((64, 1, 16, 200), np.float32)},
+        {"module.image_encoder.cls_token": np.ones((1, 1, 10_000_000), np.float32)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_absurd_tensors_are_refused_in_words(tmp_path, changes):
+    with pytest.raises(UserError, match=r"no square and no grid|does not fit|is not a multiple"):
+        read_model(save_torch(tmp_path / "x", RELEASED | changes, "state_dict"))
+
+
 def test_a_class_count_that_does_not_fit_is_refused(tmp_path, released):
     with pytest.raises(UserError, match=r"3 class names \(a, b, c\) for 7 logits"):
         convert(released, tmp_path / "x.safetensors", classes=("a", "b", "c"))
@@ -238,14 +323,14 @@ def test_what_the_authors_program_cannot_compute_does_not_go_out_to_it(tmp_path,
 
 
 def test_a_converted_encoder_loads_as_its_source(tmp_path):
-    config = dataclasses.replace(
+    config = changed(
         SIZES, width=48, heads=3, mlp_dim=96, image_patch=4, image_stride=4, image_shape=20
     )
     source, own = save_torch(tmp_path / "mae.pth", timm(), "model"), tmp_path / "own.safetensors"
     found = convert(source, own)
     assert (found["kind"], found["use"]) == ("mae", "config.image_weights")
     assert found["suggested"]["model.image.norm_eps"] == 1e-6
-    config = dataclasses.replace(config, heads=1)  # the file cannot tell another number
+    config = changed(config, heads=1)  # the file cannot tell another number
     expected, _ = start(config, source)
     params, sources = start(config, own)
     assert sources["image"]["kind"] == "mae"
