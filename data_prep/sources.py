@@ -35,6 +35,8 @@ class Facts(NamedTuple):
         problems = [] if self.text_order else [FRAME_ORDER]
         if self.declared_frames not in (None, frames):
             problems.append(FRAME_COUNTS)
+        if frames < 16:
+            problems.append(FEW_FRAMES)
         return problems
 
 
@@ -118,13 +120,10 @@ def _inspect_files(clip: Clip) -> dict[str, Any]:
     if clip.audio_path is not None:
         with files.local_copy(clip.audio_path) as path:
             rate = media.read_sound_rate(path)
-    problems = facts.problems(frames)
-    if not square:
-        problems.append(frame_folder.NOT_SQUARE)
+    problems = [] if square else [frame_folder.NOT_SQUARE]
     if not rate:
         problems.append(NO_SOUND)
-    if frames < 16:
-        problems.append(FEW_FRAMES)
+    problems += facts.problems(frames)
     return {
         "problems": problems,
         "num_frames": frames,

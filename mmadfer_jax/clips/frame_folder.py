@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 
 from mmadfer_jax import files
-from mmadfer_jax.clips import faces
+from mmadfer_jax.clips import damage, faces
 from mmadfer_jax.clips.clip import (
-    FEW_FRAMES,
     NO_SOUND,
     PreparedClip,
     PrepareSettings,
@@ -95,8 +94,6 @@ def prepare_frame_folder(
         frames.append(data)
     if is_far_from_square(boxes[0][2:]):
         problems = [NOT_SQUARE, *problems]
-    if len(frames) < 16:
-        problems = [*problems, FEW_FRAMES]
     times = np.arange(len(frames)) / _RATE
     return PreparedClip(frames, times, spectrogram, sample_rate, problems, None, boxes)
 
@@ -110,11 +107,11 @@ def decode(path: Path, data: bytes) -> np.ndarray:
     """The picture in a frame's file, uint8 [H, W, 3] RGB.
 
     Raises:
-        UserError: It is none, or cut off.
+        UserError: It is none, or not all of it is there.
     """
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-64:]:
-        # OpenCV fills what a cut-off file lacks with grey, and says nothing.
-        raise UserError(f"{path}: cut off, a JPEG picture without an end; extract it again")
+    # OpenCV fills what a JPEG file lacks with grey, and says nothing.
+    if data.startswith(b"\xff\xd8") and (fault := damage.jpeg_fault(data)):
+        raise UserError(f"{path}: {fault}; extract it again")
     try:
         rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     except cv2.error:

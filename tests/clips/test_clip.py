@@ -1,12 +1,13 @@
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from video_files import RATE, corners, tone, write_video
+from video_files import RATE, break_packets, corners, tone, write_video
 
-from mmadfer_jax.clips import audio, clip, frames, media
+from mmadfer_jax.clips import audio, clip, frames, media, mtcnn, sound_track
 from mmadfer_jax.clips.clip import PrepareSettings, prepare_clip
 from mmadfer_jax.errors import UserError
 
@@ -165,7 +166,15 @@ def test_short_clips_are_reported(tmp_path):
     made = prepare_clip(path, TAKEN_WHOLE)
     assert len(made.frames) == 1
     assert made.spectrogram is None
-    assert made.problems == [clip.SHORT_SOUND, clip.FEW_FRAMES]
+    assert made.problems == [clip.SHORT_SOUND]
+
+
+@pytest.mark.parametrize("wanted", [1, 8, 16, 32])
+def test_whether_frames_are_few_is_for_the_model_to_say(wanted):
+    assert clip.few_frames(wanted, wanted) is None
+    assert clip.few_frames(wanted + 1, wanted) is None
+    said = clip.few_frames(wanted - 1, wanted)
+    assert said == f"fewer than {wanted} frames ({wanted - 1}), the last one is repeated"
 
 
 def test_sound_may_lie_in_another_file(tmp_path):
@@ -255,6 +264,32 @@ def test_the_detector_model_is_recorded_by_its_content(tmp_path):
     model.write_bytes(b"another")
     with pytest.raises(UserError, match=r"yunet\.onnx is not the model file of the preparation"):
         PrepareSettings.from_dict(recorded, str(model))
+
+
+def test_the_weights_of_mtcnn_are_recorded_by_their_content(monkeypatch):
+    recorded = PrepareSettings().to_dict()
+    digest = recorded["detector_sha256"]
+    weights = [mtcnn._weights(name) for name in "pro"]
+    assert digest == hashlib.sha256(b"".join(weights)).hexdigest()
+    assert PrepareSettings.from_dict(recorded) == PrepareSettings()
+    assert "detector_sha256" not in PrepareSettings(faces="none").to_dict()
+    # Preparations of before they were recorded are good still.
+    del recorded["detector_sha256"]
+    assert PrepareSettings.from_dict(recorded) == PrepareSettings()
+    recorded["detector_sha256"] = "0" * 64
+    with pytest.raises(
+        UserError, match=rf"^faces were .* of SHA-256 0{{64}}, .* {digest}; [^\n]*$"
+    ):
+        PrepareSettings.from_dict(recorded)
+
+
+def test_problems_of_pictures_and_sound_are_those_of_the_clip(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", corners(40), sound=np.zeros((1, 25600), np.int16))
+    break_packets(path, "video", [9])
+    made = prepare_clip(path, PrepareSettings(image_size=32), detector=Boxes([]))
+    kinds = [problem.partition(": ")[0] for problem in made.problems]
+    assert kinds == [clip.NO_FACE, sound_track.SILENT, media.BROKEN_PICTURES]
+    assert len(made.frames) == 39
 
 
 def test_settings_survive_being_recorded():

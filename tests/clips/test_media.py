@@ -1,7 +1,9 @@
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
-from video_files import RATE, corners, set_display_matrix, tone, write_video
+from video_files import RATE, break_packets, corners, set_display_matrix, tone, write_video
 
 from mmadfer_jax.clips import media
 from mmadfer_jax.errors import UserError
@@ -186,15 +188,112 @@ def test_a_file_cut_off_after_its_header(tmp_path, share):
         list(media.read_video(path))
 
 
-def test_a_damaged_file(tmp_path, capfd):
-    path = long_video(tmp_path, {"movflags": "faststart"})
+def simply(path):
+    """The frames as FFmpeg gives them."""
+    with av.open(str(path)) as file:
+        return [f.reformat(format="rgb24").to_ndarray() for f in file.decode(video=0)]
+
+
+@pytest.mark.parametrize(("suffix", "codec", "sound_codec"), FORMATS)
+def test_ordinary_files_give_the_pixels_that_ffmpeg_gives(tmp_path, suffix, codec, sound_codec):
+    path = write_video(tmp_path / f"clip.{suffix}", corners(30), codec)
+    problems = []
+    frames = [frame.rgb for frame in media.read_video(path, problems=problems)]
+    assert problems == []
+    np.testing.assert_array_equal(frames, simply(path))
+
+
+def read(path):
+    problems = []
+    return list(media.read_video(path, problems=problems)), problems
+
+
+def test_a_broken_packet_costs_its_picture(tmp_path, capfd):
+    path = write_video(tmp_path / "clip.mp4", corners(75))
+    whole, _ = read(path)
+    break_packets(path, "video", [30, 31])
+    frames, problems = read(path)
+    assert problems == [
+        f"{media.BROKEN_PICTURES}: 2 of 75 left out, those behind them may be smeared"
+    ]
+    assert {frame.time for frame in whole} > {frame.time for frame in frames}
+    assert len(frames) == 73
+    assert capfd.readouterr() == ("", "")  # FFmpeg keeps quiet
+
+
+def gradients(count):
+    """Pictures that no one would take for grey."""
+    y, x = np.mgrid[:64, :96]
+    for number in range(count):
+        yield np.stack([2 * x, 3 * y, (x + 2 * number) % 200], axis=-1).astype(np.uint8)
+
+
+def test_nothing_is_put_together_from_grey(tmp_path):
+    """Some decoders take grey for a key frame that is lost, and say nothing."""
+    path = write_video(tmp_path / "clip.mp4", gradients(40), "mpeg4")
+    whole, _ = read(path)
+    with av.open(str(path)) as file:
+        keys = [n for n, p in enumerate(file.demux(video=0)) if p.is_keyframe]
+    break_packets(path, "video", [0])
+    frames, problems = read(path)
+    assert problems == [
+        f"{media.BROKEN_PICTURES}: {keys[1]} of 40 left out, those behind them may be smeared"
+    ]
+    assert len(frames) == 40 - keys[1]
+    for frame, expected in zip(frames, whole[keys[1] :], strict=True):
+        np.testing.assert_array_equal(frame.rgb, expected.rgb)
+
+
+def test_pictures_that_ffmpeg_calls_damaged_are_left_out(tmp_path):
+    path = write_video(tmp_path / "clip.ts", gradients(60), "libx264")
+    with av.open(str(path)) as file:
+        place = [p.pos for p in file.demux(video=0) if p.size][20]
     data = bytearray(path.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 30000] = bytes([255]) * 30000  # no packet begins so
+    data[place + 188 : place + 3 * 188] = np.random.default_rng(0).bytes(2 * 188)
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"long\.mp4: broken"):
-        list(media.read_video(path))
+    with av.open(str(path)) as file:
+        damaged = [frame.pts for frame in file.decode(video=0) if frame.is_corrupt]
+    assert damaged
+    frames, problems = read(path)
+    assert len(problems) == 1
+    assert not {frame.time for frame in frames} & {pts / 90000 for pts in damaged}
+    assert len(frames) >= 50
+
+
+def test_a_file_of_which_nearly_nothing_decodes_is_refused(tmp_path, capfd):
+    path = write_video(tmp_path / "clip.mp4", corners(75))
+    break_packets(path, "video", range(10, 70))
+    with pytest.raises(UserError, match=r"clip\.mp4: broken, 60 of \d+ pictures cannot be decoded"):
+        read(path)
+    path = write_video(tmp_path / "clip.mp4", corners(75))
+    break_packets(path, "video", [0])  # the one key frame
+    with pytest.raises(UserError, match=r"clip\.mp4: broken"):
+        read(path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_pictures_left_out_are_the_same_for_the_search_and_for_the_crops(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", corners(40))
+    break_packets(path, "video", [9, 20])
+    all_times = [frame.time for frame in media.read_video(path)]
+    assert [frame.time for frame in media.read_video(path, every=3)] == all_times[::3]
+
+
+def test_times_may_be_irregular(tmp_path):
+    path = tmp_path / "clip.mkv"
+    places = [0, 3, 7, 8, 9, 37, 38, 97]
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for place, rgb in zip(places, corners(len(places)), strict=True):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, RATE)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    frames, problems = read(path)
+    assert problems == []
+    assert len(frames) == len(places)
+    np.testing.assert_allclose(np.diff([f.time for f in frames]), np.diff(places) / RATE, atol=2e-3)
 
 
 def test_a_longer_sound_track_is_no_cut(tmp_path):

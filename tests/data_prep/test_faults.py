@@ -17,13 +17,25 @@ import av
 import cv2
 import numpy as np
 import pytest
-from video_files import RATE, corners, set_display_matrix, tone, write_video
+from video_files import (
+    RATE,
+    Track,
+    break_packets,
+    corners,
+    set_display_matrix,
+    tone,
+    write_tracks,
+    write_video,
+)
 
 from data_prep.__main__ import main
 from data_prep.sources import FRAME_COUNTS
 from mmadfer_jax.clips import audio
 from mmadfer_jax.clips.clip import FEW_FRAMES, MANY_FRAMES, NO_SOUND, SHORT_SOUND
+from mmadfer_jax.clips.container import SEVERAL_SOUNDS
 from mmadfer_jax.clips.frames import decode_jpeg
+from mmadfer_jax.clips.media import BROKEN_PICTURES
+from mmadfer_jax.clips.sound_track import CLIPPED, LATE, SILENT
 from mmadfer_jax.data.records import RecordSource
 
 COUNT = 20
@@ -53,7 +65,7 @@ def sound_only(path):
 
 
 def with_sound(name):
-    rate, wave = SOUNDS[name]
+    rate, wave, _ = SOUNDS[name]
     return lambda path: good(path, sound=wave, sample_rate=rate, sound_codec="pcm_s16le")
 
 
@@ -107,6 +119,30 @@ def linked(path):
     path.symlink_to(good(store / "1.mp4"))
 
 
+def late(path):
+    """The first picture and sound at 1 s, from which Matroska does not count."""
+    write_tracks(path, corners(COUNT), start=1.0, tracks=[Track(SOUND, start=1.0)])
+
+
+def late_sound(path):
+    write_tracks(path, corners(COUNT), tracks=[Track(SOUND, start=0.4)])
+
+
+def two_tracks(path):
+    right = Track(tone(COUNT / RATE, 22050), 22050, "pcm_s16le")
+    comment = Track(SOUND, 16000, "pcm_s16le", default=False)
+    write_tracks(path, corners(COUNT), tracks=[comment, right])
+
+
+def broken_packet(path):
+    break_packets(good(path), "video", [7])
+
+
+def playlist(path):
+    good(path.with_name("inner.ts"), codec="mpeg2video")
+    path.write_text("ffconcat version 1.0\nfile inner.ts\n")
+
+
 def text(path):
     path.write_text("no video\n" * 100)
 
@@ -129,16 +165,16 @@ def loud(count):
     return np.clip(wave, -32768, 32767).astype(np.int16)[None]
 
 
-# Hz and samples of clips whose log-mels are known: they are stored as they are.
+# Hz, samples and problems of clips whose log-mels are known: they are stored as they are.
 SOUNDS = {
-    "silent": (16000, level(0)),
-    "constant": (16000, level(9000)),
-    "clipped": (16000, loud(12800)),
-    "square": (16000, square(12800)),
-    "8_khz": (8000, tone(0.8, 8000)),
-    "96_khz": (96000, tone(0.8, 96000)),
-    "stereo": (48000, tone(0.8, 48000, 2)),
-    "5.1": (48000, tone(0.8, 48000, 6)),
+    "silent": (16000, level(0), [SILENT]),
+    "constant": (16000, level(9000), [SILENT]),
+    "clipped": (16000, loud(12800), [f"{CLIPPED}: 83.8% of the samples at full scale"]),
+    "square": (16000, square(12800), [f"{CLIPPED}: 100.0% of the samples at full scale"]),
+    "8_khz": (8000, tone(0.8, 8000), []),
+    "96_khz": (96000, tone(0.8, 96000), []),
+    "stereo": (48000, tone(0.8, 48000, 2), []),
+    "5.1": (48000, tone(0.8, 48000, 6), []),
 }
 
 # Name, how it is made, and what comes out: (frames, Hz, problems), or the reason.
@@ -154,7 +190,29 @@ WRITTEN = [
     ("odd.mkv", lambda p: write_video(p, corners(20, 97, 65), "ffv1"), (20, 0, [NO_SOUND])),
     ("tiny.mkv", lambda p: write_video(p, corners(20, 2, 2), "ffv1"), (20, 0, [NO_SOUND])),
     ("4k.mp4", large, (2, 16000, [FEW_FRAMES])),
-    *((f"{name}.mkv", with_sound(name), (COUNT, SOUNDS[name][0], [])) for name in SOUNDS),
+    *(
+        (f"{name}.mkv", with_sound(name), (COUNT, rate, problems))
+        for name, (rate, _, problems) in SOUNDS.items()
+    ),
+    ("late.mkv", late, (COUNT, 16000, [])),
+    ("late_sound.mp4", late_sound, (COUNT, 16000, [f"{LATE}: 0.34 s of silence put in"])),
+    (
+        "two_tracks.mkv",
+        two_tracks,
+        (COUNT, 22050, [f"{SEVERAL_SOUNDS}: 2, track 2 (pcm_s16le, 22050 Hz) taken"]),
+    ),
+    (
+        "broken_packet.mp4",
+        broken_packet,
+        (
+            COUNT - 1,
+            16000,
+            [
+                f"{BROKEN_PICTURES}: 1 of {COUNT} left out, those behind them may be smeared",
+                FRAME_COUNTS,
+            ],
+        ),
+    ),
     (
         "click.mkv",
         lambda p: good(p, sound=level(5)[:, :200], sound_codec="pcm_s16le"),
@@ -177,6 +235,9 @@ SKIPPED = [
         "cut off|broken",
     ),
     ("cut.mkv", lambda p: cut(p, 0.5), "cut off|broken"),
+    ("cut_film.avi", lambda p: cut(p, 0.7, codec="mpeg4"), "cut off"),
+    ("mostly_broken.mp4", lambda p: break_packets(good(p), "video", range(2, 18)), "broken"),
+    ("playlist.mp4", playlist, "a playlist that names other files"),
     ("sound_only.mp4", sound_only, "holds no video, only: audio"),
     ("text.mp4", text, "not a video"),
     ("noise.mp4", noise, "not a video"),
@@ -259,7 +320,7 @@ def test_frames_are_in_order_of_time_and_none_stands_twice(prepared, name):
 
 @pytest.mark.parametrize("name", SOUNDS)
 def test_log_mels_are_those_of_the_sound(prepared, name):
-    rate, samples = SOUNDS[name]
+    rate, samples, _ = SOUNDS[name]
     wave = samples.astype(np.float32) / 32768
     expected = audio.log_mel(wave, rate, wave.mean(dtype=np.float64))
     assert len(expected) == 78
