@@ -110,7 +110,8 @@ def get_config() -> ConfigDict:
 
     # Devices as data x fsdp x tensor (-1: what the other two leave), and how parameters lie on
     # them: (regex over parameter paths, mesh axis or None of each dimension). With fsdp=4, for
-    # instance, ((r".*\.kernel", (None, "fsdp")), (r".*", ())) splits every kernel's last axis.
+    # instance, the rules ((r".*_encoder\.blocks\..*\.kernel", (None, "fsdp")), (r".*", ())) give
+    # each device a quarter of the outputs of every matrix in the encoders' layers.
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
     config.sharding = ((r".*", ()),)
 
