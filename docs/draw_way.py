@@ -46,7 +46,7 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], styl
 
 def main() -> None:
     """Predicts the demo's new clip and draws every station of it."""
-    model = mmadfer_jax.load(RUN)
+    model = mmadfer_jax.load_model(RUN)
     prediction = model.predict(CLIP)
     frames = [frame.rgb for frame in read_video(CLIP)]
     prepared = prepare_clip(CLIP, model.preparation)
