@@ -39,7 +39,9 @@ def _parse(argv: list[str]) -> list[str]:
     except flags.Error as error:
         sys.exit(f"error: {error}")
     except (AttributeError, KeyError) as error:
-        sys.exit(f"error: --config has no setting {error.args[0]}; configs/default.py lists all")
+        sys.exit(
+            f"error: --config has no setting {str(error.args[0]).strip(chr(39))}; configs/default.py lists all"
+        )
     except (OSError, TypeError, ValueError) as error:
         sys.exit(f"error: --config={flags.FLAGS['config'].config_filename}: {_cause(error)}")
     return rest

@@ -37,6 +37,9 @@ _FINAL = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionEr
 _MISTAKES = (TypeError, AttributeError, NameError, LookupError, AssertionError, ImportError)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
+_UMASK = os.umask(0)
+os.umask(_UMASK)  # it can only be read by setting it
+
 T = TypeVar("T")
 
 
@@ -257,6 +260,7 @@ def whole(path: str | os.PathLike | UPath) -> Iterator[Path]:
             unfinished = Path(folder, path.name)
         try:
             yield unfinished
+            unfinished.chmod(0o666 & ~_UMASK)  # some libraries write files for their owner alone
             _to_disk(unfinished)
             if isinstance(path, Path):
                 unfinished.replace(path)

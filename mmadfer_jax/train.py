@@ -16,12 +16,12 @@ from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
 from mmadfer_jax.data.fold import Fold, open_fold
 from mmadfer_jax.errors import UserError, out_of_memory_says
-from mmadfer_jax.evaluation.classes import match_classes
+from mmadfer_jax.evaluation.classes import describe_match, same_classes
 from mmadfer_jax.evaluation.evaluator import Answers, evaluate_clips
 from mmadfer_jax.evaluation.metrics import confusion_matrix, uar, war
 from mmadfer_jax.evaluation.report import write_report
 from mmadfer_jax.models.params import Params
-from mmadfer_jax.trained import load_model
+from mmadfer_jax.trained import TrainedModel, load_model
 from mmadfer_jax.training import input as data
 from mmadfer_jax.training import provenance
 from mmadfer_jax.training.checkpoints import Checkpoints, Saved
@@ -181,11 +181,13 @@ def _begin(config: ConfigDict, fold: Fold, workdir: Path) -> Run:
     if base is None:
         params, sources = initial_params(program.model, seed=config.seed, encoders=encoders)
     else:
-        params, fresh = params_from_model(
-            program.model, base.params, base.card.model, seed=config.seed
+        provenance.check_preparation(fold.info.preparation, base.card, config.allow_mismatch)
+        places = same_classes(fold.info.classes, base.card.classes or ())
+        params = params_from_model(
+            program.model, base.params, base.card.model, classes=places, seed=config.seed
         )
         sources = {"seed": config.seed, "init_from": base.path, "its_sources": base.card.sources}
-        notes.append(_describe_base(base.path, base.card, fold, fresh))
+        notes = [*base.notes, _describe_base(base, fold, places)]
     trainable, frozen = split(params, program.labels)
     card = ModelCard(
         model=program.model,
@@ -201,18 +203,12 @@ def _begin(config: ConfigDict, fold: Fold, workdir: Path) -> Run:
     return Run(program, card, state, placed, {}, notes)
 
 
-def _describe_base(path: str, card: ModelCard, fold: Fold, fresh: Sequence[str]) -> str:
-    if fresh:
-        return f"trained on from {path}; other classes, so {', '.join(fresh)} are drawn anew"
-    if card.classes is None or tuple(card.classes) == tuple(fold.info.classes):
-        return f"trained on from {path}"
-    if match_classes(fold.info.classes, card.classes) != list(range(len(card.classes))):
-        raise UserError(
-            f"config.init_from={path} has the classes {', '.join(card.classes)}, the data "
-            f"{', '.join(fold.info.classes)}: the same in another order. Prepare the data with "
-            f"--classes in the model's order"
-        )
-    return f"trained on from {path}, whose classes are {', '.join(card.classes)}"
+def _describe_base(base: TrainedModel, fold: Fold, places: Sequence[int] | None) -> str:
+    if places is None:
+        known = ", ".join(base.card.classes or ["unknown"])
+        return f"trained on from {base.path}; its classes are {known}, so the head is drawn anew"
+    matched = describe_match(fold.info.classes, base.classes, places)
+    return f"trained on from {base.path}" + (f"; {matched}" if matched else "")
 
 
 def _go_on(

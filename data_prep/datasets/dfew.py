@@ -9,10 +9,10 @@ from pathlib import Path
 
 from data_prep.datasets import lists
 from data_prep.datasets.media_tree import check_source
-from data_prep.datasets.names import key
 from data_prep.datasets.places import Place, locate
 from data_prep.datasets.tables import read_table
 from data_prep.listing import Known, Listing, some
+from data_prep.names import key
 from mmadfer_jax.errors import UserError
 
 CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 from data_prep.datasets.media_tree import find_media
-from data_prep.datasets.names import key
 from data_prep.listing import Listing, assign_folds, some
+from data_prep.names import key
 from mmadfer_jax.errors import UserError
 
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")

@@ -7,10 +7,10 @@ Lists: `4_setups/All_scenes/{train,test}_All.csv`, lines `Action/Sad/0010 Sad`; 
 from pathlib import Path
 
 from data_prep.datasets.media_tree import check_source
-from data_prep.datasets.names import key
 from data_prep.datasets.places import Item, Place, locate
 from data_prep.datasets.tables import read_lines
 from data_prep.listing import Known, Listing, some
+from data_prep.names import key
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 

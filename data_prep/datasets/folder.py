@@ -5,8 +5,8 @@ from pathlib import Path
 
 from data_prep.datasets.label_table import DEFAULT_FOLDS, list_table
 from data_prep.datasets.media_tree import Media, find_media, list_folder
-from data_prep.datasets.names import find_classes, find_splits, split_name
 from data_prep.listing import Listing, assign_folds, readable, some
+from data_prep.names import find_classes, find_splits, split_name
 from mmadfer_jax.errors import UserError
 
 

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from data_prep.datasets.lookup import Hit, Lookup
 from data_prep.datasets.media_tree import SOUND_SUFFIXES, VIDEO_SUFFIXES, check_source
-from data_prep.datasets.names import Classes, find_classes, find_splits, key, split_name
 from data_prep.datasets.tables import read_table
 from data_prep.listing import Clip, Listing, assign_folds, readable, some
+from data_prep.names import Classes, find_classes, find_splits, key, split_name
 from mmadfer_jax import files
 from mmadfer_jax.clips.frame_folder import is_picture
 from mmadfer_jax.errors import UserError

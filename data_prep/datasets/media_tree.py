@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from data_prep.datasets.names import key
 from data_prep.listing import Clip, readable, some
+from data_prep.names import key
 from mmadfer_jax import files
 from mmadfer_jax.clips.frame_folder import by_number, is_picture
 from mmadfer_jax.errors import UserError

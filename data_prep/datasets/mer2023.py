@@ -7,10 +7,10 @@ published labels, so the training clips are dealt to five parts here.
 from pathlib import Path
 
 from data_prep.datasets.media_tree import check_source
-from data_prep.datasets.names import key
 from data_prep.datasets.places import Item, Place, locate
 from data_prep.datasets.tables import read_table
 from data_prep.listing import Known, Listing, assign_folds, some
+from data_prep.names import key
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.datasets.names import key
+from data_prep.names import key
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
@@ -119,7 +119,7 @@ def _header(
         besides = f" and, if wanted, {', '.join(f'`{name}`' for name in more)}" if more else ""
         raise UserError(
             f"{path}: the header is {','.join(fields)!r}, expected `{','.join(columns)}`{besides}, "
-            "separated by commas, semicolons or tabs, each once"
+            "separated by commas, semicolons, tabs or bars, each once"
         )
     return header
 

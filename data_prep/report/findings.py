@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from data_prep.datasets.names import key
 from data_prep.listing import Listing, some, unfit
+from data_prep.names import key
 from data_prep.report import media
 from data_prep.report.finding import FAULT, GOOD, NOTE, WARNING, Entry, Finding, finding
 from mmadfer_jax.clips.clip import PrepareSettings

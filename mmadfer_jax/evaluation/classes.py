@@ -58,6 +58,16 @@ def match_classes(data: Sequence[str], model: Sequence[str]) -> list[int]:
     return found
 
 
+def same_classes(data: Sequence[str], model: Sequence[str]) -> list[int] | None:
+    """As `match_classes` where both have the same classes, in whatever order; None where not."""
+    if len(data) != len(model):
+        return None
+    try:
+        return match_classes(data, model)
+    except UserError:
+        return None
+
+
 def describe_match(data: Sequence[str], model: Sequence[str], places: Sequence[int]) -> str:
     """The match in one line; "" where names and order are the same."""
     if tuple(data) == tuple(model):

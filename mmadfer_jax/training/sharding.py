@@ -88,7 +88,7 @@ def param_shardings(
             raise UserError(
                 f"config.mesh.{axis} is {mesh.shape[axis]}, but no rule of config.sharding splits "
                 f"anything over {axis!r}; set it to 1, or add a rule such as "
-                rf"(r'.*\.kernel', (None, {axis!r}))"
+                rf"(r'.*\.(fc1|qkv)\.kernel', (None, {axis!r}))"
             )
     return shardings
 

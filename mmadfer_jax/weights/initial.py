@@ -1,7 +1,7 @@
 """The parameters a training run starts from: drawn at random, encoders from their own files."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,18 +169,24 @@ def initial_params(
 
 
 def params_from_model(
-    config: ModelConfig, params: Mapping[str, np.ndarray], base: ModelConfig, *, seed: int
-) -> tuple[dict[str, np.ndarray], list[str]]:
+    config: ModelConfig,
+    params: Mapping[str, np.ndarray],
+    base: ModelConfig,
+    *,
+    classes: Sequence[int] | None,
+    seed: int,
+) -> dict[str, np.ndarray]:
     """Parameters before the first step of fine-tuning a whole model.
 
     Args:
         config: The sizes wanted; those of the model, but for the classes.
         params: Every parameter of the model.
         base: Its config.
+        classes: The model's class for each class wanted; None draws its classifier anew.
         seed: Of a new classifier.
 
     Returns:
-        Every parameter in float32, by path, and the paths drawn anew.
+        Every parameter in float32, by path.
 
     Raises:
         UserError: That names every size in which the model differs.
@@ -194,11 +200,13 @@ def params_from_model(
     ]
     if wrong:
         raise UserError(f"config.init_from is a model of other sizes: {'; '.join(wrong)}")
-    fresh = [path for path in params if path.startswith("classifier.")]
-    if config.num_classes == base.num_classes:
-        return dict(params), []
-    drawn = init_params(config, seed)
-    return {**params, **{path: np.array(drawn[path]) for path in fresh}}, fresh
+    if classes is None:
+        drawn = init_params(config, seed)
+        head = {p: np.array(drawn[p]) for p in params if p.startswith("classifier.")}
+    else:
+        order = list(classes)
+        head = {p: x[..., order] for p, x in params.items() if p.startswith("classifier.")}
+    return {**params, **head}
 
 
 def encoder_from_file(file: TensorFile) -> PretrainedEncoder:

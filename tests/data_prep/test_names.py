@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from data_prep.datasets.names import find_classes, find_splits, key
+from data_prep.names import find_classes, find_splits, key
 from mmadfer_jax.errors import UserError
 
 

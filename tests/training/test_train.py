@@ -424,15 +424,18 @@ def test_a_whole_model_can_be_trained_on(finished_run, small_config, small_datas
     assert first["train_loss"] < other[0]["train_loss"]
 
 
-def test_other_classes_get_a_new_classifier(finished_run, small_config, small_dataset, tmp_path):
+def test_other_classes_get_a_new_classifier(
+    finished_run, small_config, small_dataset, tmp_path, capsys
+):
     info = DatasetInfo.load(small_dataset)
     data = Path(shutil.copytree(small_dataset, tmp_path / "data"))
-    classes = ("red", "green", "blue", "none")
-    DatasetInfo(info.name, classes, info.splits, 32, info.preparation).save(data)
     small_config.data.dir, small_config.init_from = str(data), str(finished_run)
-    train(small_config, tmp_path / "run")
-    model = load_model(tmp_path / "run")
-    assert model.params["classifier.kernel"].shape == (SMALL.temporal_width, 4)
+    for number, classes in enumerate((("red", "green", "blue", "none"), ("red", "green", "pink"))):
+        DatasetInfo(info.name, classes, info.splits, 32, info.preparation).save(data)
+        train(small_config, tmp_path / str(number))
+        model = load_model(tmp_path / str(number))
+        assert model.params["classifier.kernel"].shape == (SMALL.temporal_width, len(classes))
+        assert "so the head is drawn anew" in capsys.readouterr().err
     small_config.model.prompts = 3
     with pytest.raises(
         UserError, match=r"init_from is a model of other sizes: model\.prompts is 3"

@@ -10,7 +10,7 @@ from mmadfer_jax.models.config import FROM_FILE, VIT_B_SPECTROGRAM, ModelConfig
 from mmadfer_jax.models.params import abstract_params, apply_fn
 from mmadfer_jax.weights import initial
 from mmadfer_jax.weights.files import read_tensors
-from mmadfer_jax.weights.initial import Encoders, initial_params
+from mmadfer_jax.weights.initial import Encoders, initial_params, params_from_model
 from mmadfer_jax.weights.positions import resize
 from tests import sizes as sizes_of
 from tests.foreign_files import DEPTH, HEADS, MLP, WIDTH, hugging_face, prefixed, save_torch, timm
@@ -233,3 +233,15 @@ def test_image_normalisation_is_part_of_the_model():
     found = jax.jit(apply_fn(normalised))(params, frames, sound)
     expected = jax.jit(apply_fn(CONFIG))(params, (frames - mean) / np.float32(std), sound)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_classifier_follows_the_order_of_the_classes_or_is_drawn_anew():
+    base = changed(CONFIG, num_classes=3)
+    params, _ = initial_params(base, seed=0)
+    moved = params_from_model(base, params, base, classes=[2, 0, 1], seed=1)
+    kernel, bias = params["classifier.kernel"], params["classifier.bias"]
+    np.testing.assert_array_equal(moved["classifier.kernel"], kernel[:, [2, 0, 1]])
+    np.testing.assert_array_equal(moved["classifier.bias"], bias[[2, 0, 1]])
+    drawn = params_from_model(changed(base, num_classes=5), params, base, classes=None, seed=1)
+    assert drawn["classifier.kernel"].shape == (16, 5)
+    assert all(drawn[p] is x for p, x in params.items() if not p.startswith("classifier."))
