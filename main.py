@@ -39,9 +39,8 @@ def _parse(argv: list[str]) -> list[str]:
     except flags.Error as error:
         sys.exit(f"error: {error}")
     except (AttributeError, KeyError) as error:
-        sys.exit(
-            f"error: --config has no setting {str(error.args[0]).strip(chr(39))}; configs/default.py lists all"
-        )
+        name = str(error.args[0]).strip("'")
+        sys.exit(f"error: --config has no setting {name}; configs/default.py lists all")
     except (OSError, TypeError, ValueError) as error:
         sys.exit(f"error: --config={flags.FLAGS['config'].config_filename}: {_cause(error)}")
     return rest
