@@ -454,3 +454,18 @@ def test_a_dataset_is_opened_once_a_run(small_config, tmp_path, monkeypatch):
     monkeypatch.setattr(records, "load_split", lambda d, name: opened.append(name) or load(d, name))
     train(small_config, tmp_path)
     assert sorted(opened) == ["info", "test", "train"]
+
+
+def test_a_model_of_other_preparation_is_trained_on_only_where_allowed(
+    finished_run, small_config, small_dataset, tmp_path
+):
+    info = DatasetInfo.load(small_dataset)
+    data = Path(shutil.copytree(small_dataset, tmp_path / "data"))
+    settings = {**info.preparation, "sample_rate": 16000}
+    DatasetInfo(info.name, info.classes, info.splits, 32, settings).save(data)
+    small_config.data.dir, small_config.init_from = str(data), str(finished_run)
+    with pytest.raises(UserError, match="sample_rate: the data have 16000, the model 'native'"):
+        train(small_config, tmp_path / "run")
+    small_config.allow_mismatch = ("sample_rate",)
+    train(small_config, tmp_path / "run")
+    assert load_model(tmp_path / "run").card.preparation == settings
