@@ -1,0 +1,33 @@
+"""Keeps what Orbax and TensorStore print off the terminal.
+
+What matters of it reaches `Checkpoints` as an exception, and a user as one line. Beside that, they
+warn of every option, and a damaged checkpoint makes them print a traceback an array: the reads that
+were under way report to an event loop that the first failure has closed.
+"""
+
+import functools
+import logging
+import sys
+
+_CLOSED = "Event loop is closed"
+
+
+@functools.cache
+def hush_orbax() -> None:
+    """Does so from now on, for this process; what is not theirs is printed as before."""
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    logging.getLogger("asyncio").addFilter(lambda record: not _is_tensorstores(record))
+    before = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        # TensorStore's threads name no object.
+        if unraisable.object is not None or str(unraisable.exc_value) != _CLOSED:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _is_tensorstores(record: logging.LogRecord) -> bool:
+    """Whether it is a failed read that nobody waits for any more."""
+    error = record.exc_info[1] if record.exc_info else None
+    return isinstance(error, ValueError) and "tensorstore_spec" in str(error)
