@@ -31,11 +31,13 @@ from data_prep.synthetic.sample import sample_clip
 from data_prep.synthetic.voice import SAMPLE_RATE, synthesise
 from mmadfer_jax.clips import audio
 from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg, train_indices
+from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import Record, RecordSource, ShardWriter
 from mmadfer_jax.training import input as pipeline
 
 SIDE, FRAMES, LENGTH, BATCH = 224, 16, 512, 8
+READING = Reading(FRAMES, LENGTH)
 FILE_SIDE, FILE_RATE = 256, 44100  # pixels and Hz of the files that the baseline reads
 
 
@@ -74,7 +76,7 @@ def baseline_item(folder: Path, number: int, rng: np.random.Generator) -> dict[s
         mel = filter_bank(samples / np.float32(32768), file.getframerate())
     return {
         "frames": np.stack(pictures).astype(np.float32) / 255,  # as ToTensor gives them
-        "spectrogram": audio.model_input(mel, LENGTH),
+        "spectrogram": READING.sound(mel),
     }
 
 
@@ -125,8 +127,6 @@ def measure(folder: Path, clips: int, rounds: int) -> dict[str, Any]:
     source = RecordSource(folder / "prepared", ["train"])
     options = {
         "batch_size": BATCH,
-        "num_frames": FRAMES,
-        "spectrogram_length": LENGTH,
         "seed": 0,
         "epochs": 4,
     }
@@ -145,7 +145,7 @@ def measure(folder: Path, clips: int, rounds: int) -> dict[str, Any]:
         return run
 
     def ours() -> None:
-        for _ in pipeline.train_batches(folder / "prepared", ["train"], **options):
+        for _ in pipeline.train_batches(source, READING, **options):
             pass
 
     ways = {
@@ -172,7 +172,7 @@ def measure(folder: Path, clips: int, rounds: int) -> dict[str, Any]:
         "baseline: item": lambda: baseline_item(folder, 0, rng),
         "pipeline: record read and checked": lambda: source[0],
         "pipeline: 16 pictures": lambda: [decode_jpeg(data) for data in jpegs],
-        "pipeline: spectrogram": lambda: audio.model_input(record.spectrogram, LENGTH),
+        "pipeline: spectrogram": lambda: READING.sound(record.spectrogram),
     }
     return {
         "milliseconds": {

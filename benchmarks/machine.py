@@ -3,20 +3,21 @@
 import datetime
 import os
 import platform
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
-import threadpoolctl
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 def stamp(*packages: str) -> dict[str, Any]:
-    """Date, command, hardware and versions."""
+    """Date, command, commit, hardware and versions."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": " ".join(["python", *sys.argv]),
+        "commit": _commit(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
@@ -26,10 +27,26 @@ def stamp(*packages: str) -> dict[str, Any]:
 
 def take_one_core() -> None:
     """Pins the process to one core, where the system can, and libraries to one thread."""
+    import cv2  # not on every machine that runs a benchmark
+    import threadpoolctl
+
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)
     threadpoolctl.threadpool_limits(1)
+
+
+def _commit() -> str | None:
+    """The commit that is checked out, "+" behind it where files differ; None outside of git."""
+    try:
+        git = ["git", "-C", str(_ROOT)]
+        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True)
+    except FileNotFoundError:
+        return None
+    if found.returncode:
+        return None
+    return found.stdout.strip() + ("+" if changed.returncode else "")
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""Times a training step of the paper's model at full size on a synthetic batch.
+"""Times the training step that is trained, at the paper's size, on a synthetic batch.
 
     python benchmarks/train_step.py --batch=8 --dtype=bfloat16
 
@@ -6,34 +6,48 @@ Prints one line of JSON. Needs only jax, flax, optax, numpy and ml_collections.
 """
 
 import argparse
+import dataclasses
 import json
-import platform
 import statistics
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import jax
 import numpy as np
+from machine import stamp
+from ml_collections import ConfigDict
 
 from configs import dfew
-from mmadfer_jax.models.mma_dfer import ModelConfig
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import init_params
-from mmadfer_jax.training.augment import Augmentation, augment
-from mmadfer_jax.training.optimizer import adamw, assign, count, epoch_cosine, split
-from mmadfer_jax.training.state import make_train_step, new_state
+from mmadfer_jax.training.epochs import Epochs
+from mmadfer_jax.training.optimizer import count, split
+from mmadfer_jax.training.program import Program
+from mmadfer_jax.training.sharding import make_mesh
 
 
-def synthetic_batch(model: ModelConfig, batch: int, side: int) -> dict[str, jax.Array]:
-    """A random batch, frames uint8 [B, T, side, side, 3], on the device."""
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (batch, model.num_frames, side, side, 3), np.uint8)
-    spectrogram = rng.standard_normal((batch, *model.spectrogram_shape), np.float32)
-    label = rng.integers(0, model.num_classes, batch, np.int32)
-    return jax.device_put({"frames": frames, "spectrogram": spectrogram, "label": label})
+def program_of(config: ConfigDict) -> Program:
+    """The program of a config on all devices, as if its data were DFEW's."""
+    settings = json.loads(config.to_json())
+    settings["model"] = ModelConfig.from_dict(settings["model"]).to_dict()
+    settings["train"] |= dataclasses.asdict(Epochs(settings["train"]["epochs"], 1000))
+    return Program(settings, make_mesh(**config.mesh))
+
+
+def synthetic_batch(program: Program, size: int) -> dict[str, jax.Array]:
+    """A random batch on the mesh, frames of the model's side."""
+    rng, batch = np.random.default_rng(0), {}
+    for name, x in program.abstract_batch(size).items():
+        if name == "spectrogram":
+            value = rng.standard_normal(x.shape, np.float32)
+        else:
+            most = {"frames": 256, "label": program.model.num_classes, "mask": 2}[name]
+            value = rng.integers(0, most, x.shape).astype(x.dtype)
+        batch[name] = jax.device_put(value, x.sharding)
+    return batch
 
 
 def compiled_bytes(compiled: jax.stages.Compiled) -> int:
@@ -43,38 +57,19 @@ def compiled_bytes(compiled: jax.stages.Compiled) -> int:
     return sum(getattr(memory, part) for part in parts) - memory.alias_size_in_bytes
 
 
-def measure(batch: int, dtype: str, steps: int, warmup: int) -> dict[str, object]:
-    """Builds, compiles and times the step; the numbers of the JSON line."""
-    config = dfew.get_config()
-    config.model.dtype = dtype
-    if dtype == "float32":
-        jax.config.update("jax_default_matmul_precision", "highest")
-    sizes = {name: value for name, value in config.model.items() if value is not None}
-    model = ModelConfig.from_dict(sizes)
-    params = init_params(model, config.seed)
-    labels = assign(params, config.freeze)
-    trainable, frozen = split(params, labels)
-    frozen = {path: x.astype(dtype) for path, x in frozen.items()}
-    recipe = config.train
-    optimizer = adamw(
-        epoch_cosine(recipe.learning_rate, recipe.epochs, 1000),
-        weight_decay=recipe.weight_decay, b1=recipe.b1, b2=recipe.b2, eps=recipe.eps,
-    )  # fmt: skip
-    state = new_state(trainable, optimizer)
-    data = synthetic_batch(model, batch, model.image_size)
-    key = jax.random.key(config.seed)
-
-    def prepare(frames: jax.Array, key: jax.Array) -> jax.Array:
-        return augment(frames, key, model.image_size, Augmentation())
-
-    step = jax.jit(make_train_step(model, optimizer, prepare), donate_argnums=0)
+def measure(config: ConfigDict, batch: int, steps: int, warmup: int) -> dict[str, object]:
+    """Compiles and times the step; the numbers of the JSON line."""
+    program = program_of(config)
     start = time.perf_counter()
-    compiled = step.lower(state, frozen, data, key).compile()
+    compiled = program.lower_train(batch).compile()
     compile_seconds = time.perf_counter() - start
-    seconds = []
+    params = {path: np.asarray(x) for path, x in init_params(program.model, config.seed).items()}
+    trainable, frozen = split(params, program.labels)
+    state, placed = program.init_state(trainable), program.place_frozen(frozen)
+    data, key, seconds = synthetic_batch(program, batch), program.key(config.seed), []
     for _ in range(warmup + steps):
         start = time.perf_counter()
-        state, metrics = compiled(state, frozen, data, key)
+        state, metrics = compiled(state, placed, data, key)
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds[warmup:])
@@ -99,15 +94,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3)
     arguments = parser.parse_args()
-    device = jax.devices()[0]
+    config, device = dfew.get_config(), jax.devices()[0]
+    config.model.dtype = arguments.dtype
     line = {
         "benchmark": "train_step",
         "batch": arguments.batch,
         "dtype": arguments.dtype,
-        **measure(arguments.batch, arguments.dtype, arguments.steps, arguments.warmup),
+        **measure(config, arguments.batch, arguments.steps, arguments.warmup),
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
-        "versions": {n: version(n) for n in ("jax", "jaxlib", "flax", "optax", "numpy")}
-        | {"python": platform.python_version()},
+        **stamp("jax", "jaxlib", "flax", "optax", "numpy"),
     }
     print(json.dumps(line))
 

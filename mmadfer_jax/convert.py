@@ -25,16 +25,16 @@ def convert(
     """Converts a file, whole model or encoder.
 
     Args:
-      path: the file to read, of any known format.
-      out: the file to write, which ends in ".safetensors".
-      sha256: what the SHA-256 of `path` has to be; any, where None.
-      classes: class names of a whole model, where the file does not hold them.
+        path: The file to read, of any known format.
+        out: The file to write, which ends in ".safetensors".
+        sha256: What the SHA-256 of `path` has to be; any, where None.
+        classes: Class names of a whole model, where the file does not hold them.
 
     Returns:
-      What the file is, as JSON takes it.
+        What the file is, as JSON takes it.
 
     Raises:
-      UserError: for a file that is damaged, unknown, not whole, or a bad target.
+        UserError: For a file that is damaged, unknown, not whole, or a bad target.
     """
     check_target(out, "own")
     file = read_tensors(path, sha256)

@@ -15,7 +15,7 @@ from mmadfer_jax.clips.audio import MEL_BINS
 from mmadfer_jax.data.shards import load_split
 from mmadfer_jax.errors import UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INFO_FILE = "dataset.json"
 
 

@@ -17,7 +17,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
@@ -151,12 +151,13 @@ class ShardWriter:
         self.path = files.as_path(directory) / name
         self.index_path = index_path(directory, name)
         self._columns: dict[str, list] = {"offsets": [], "lengths": [], "ids": [], "labels": []}
+        self._offset = 0
+        self._writing = files.writing(self.path)
+        self._file: BinaryIO | None = None
 
     def __enter__(self) -> "ShardWriter":
         files.make_folder(self.index_path.parent)
-        self._writing = files.writing(self.path)
         self._file = self._writing.__enter__()
-        self._offset = 0
         return self
 
     def write(self, record: Record) -> None:

@@ -227,6 +227,15 @@ class ModelConfig:
         return cls(**_known(cls, values, "model."))
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, such as "image.width"."""
+    found = {}
+    for name, value in values.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return found
+
+
 def _known(cls: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The values that are given, lists as tuples."""
     names = [field.name for field in dataclasses.fields(cls)]

@@ -9,6 +9,7 @@ from typing import Any
 from mmadfer_jax.card import ModelCard
 from mmadfer_jax.data.fold import Fold
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.config import flat
 from mmadfer_jax.training.epochs import Epochs
 from mmadfer_jax.weights.files import file_sha256
 
@@ -67,7 +68,7 @@ def check_same_run(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> No
     Raises:
         UserError: That names every setting that differs.
     """
-    there, here = _flat(card.training["config"]), _flat(now)
+    there, here = flat(card.training["config"]), flat(now)
     different = [
         f"{name}: {there.get(name)!r} there, {here.get(name)!r} now"
         for name in sorted(here.keys() | there.keys())
@@ -108,7 +109,7 @@ def check_same_data(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> N
     Raises:
         UserError: That names what differs.
     """
-    there, here = _flat(card.data), _flat(now)
+    there, here = flat(card.data), flat(now)
     different = [
         f"{name}: {there.get(name)!r} there, {here.get(name)!r} now"
         for name in sorted(here.keys() | there.keys())
@@ -188,13 +189,3 @@ def check_preparation(
             f"the data were not prepared as the model expects. {'; '.join(different)}. Prepare "
             "them again, or name the setting in config.allow_mismatch (evaluate: --allow_mismatch)"
         )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

@@ -22,13 +22,13 @@ def make_mesh(
     """Arranges the devices as `data x fsdp x tensor`.
 
     Args:
-      data: size of the axis that splits clips; -1 takes what the other two leave.
-      fsdp: size of the axis that splits clips and stored parameters.
-      tensor: size of the axis that splits layers.
-      devices: all of `jax.devices()` unless given.
+        data: Size of the axis that splits clips; -1 takes what the other two leave.
+        fsdp: Size of the axis that splits clips and stored parameters.
+        tensor: Size of the axis that splits layers.
+        devices: All of `jax.devices()` unless given.
 
     Raises:
-      UserError: where the product is not the number of devices.
+        UserError: Where the product is not the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     count = len(devices)

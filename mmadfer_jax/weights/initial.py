@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.models.config import FROM_FILE, EncoderConfig, ModelConfig
+from mmadfer_jax.models.config import FROM_FILE, EncoderConfig, ModelConfig, flat
 from mmadfer_jax.models.params import init_params
 from mmadfer_jax.weights import positions
 from mmadfer_jax.weights.encoder_kinds import PretrainedEncoder
@@ -185,7 +185,7 @@ def params_from_model(
     Raises:
         UserError: That names every size in which the model differs.
     """
-    here, there = _flat(config.to_dict()), _flat(base.to_dict())
+    here, there = flat(config.to_dict()), flat(base.to_dict())
     free = ("num_classes", "dtype", "drop_path")  # which change no tensor but the classifier's
     wrong = [
         f"model.{name} is {here[name]!r}, there {there[name]!r}"
@@ -199,15 +199,6 @@ def params_from_model(
         return dict(params), []
     drawn = init_params(config, seed)
     return {**params, **{path: np.array(drawn[path]) for path in fresh}}, fresh
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
-    return flat
 
 
 def encoder_from_file(file: TensorFile) -> PretrainedEncoder:

@@ -93,7 +93,7 @@ def read_config(tensors: Mapping[str, np.ndarray], source: str) -> ModelConfig:
     the tensor.
 
     Raises:
-      UserError: where a number of positions makes no grid.
+        UserError: Where a number of positions makes no grid.
     """
 
     def shape(name: str, published: tuple[int, ...]) -> tuple[int, ...]:
@@ -159,7 +159,7 @@ def from_torch(
     """Reads the tensors of a released checkpoint (names without `module.`) into our parameters.
 
     Raises:
-      UserError: that names every missing, unexpected and mis-shaped tensor.
+        UserError: That names every missing, unexpected and mis-shaped tensor.
     """
     shapes = {path: p.shape for path, p in abstract_params(config).items()}
     names = {path: (name,) for path, name in torch_names(config).items()}
@@ -193,7 +193,7 @@ def check_authors_program(config: ModelConfig) -> None:
     """Refuses a model whose weights would load in the authors' program and mean something else.
 
     Raises:
-      UserError: that names every setting which that program does not have.
+        UserError: That names every setting which that program does not have.
     """
     names = ("special_tokens", "patch_order", "norm_eps", "mean", "std")
     wrong = [

@@ -272,7 +272,7 @@ def test_dataset_info_survives_saving(tmp_path):
 def test_missing_and_broken_dataset_info(tmp_path):
     with pytest.raises(UserError, match="no prepared dataset"):
         dataset_info.DatasetInfo.load(tmp_path)
-    for text in ("{", "[]", '{"format_version": 1, "name": "x"}'):
+    for text in ("{", "[]", '{"format_version": 2, "name": "x"}'):
         (tmp_path / "dataset.json").write_text(text)
         with pytest.raises(UserError, match="broken"):
             dataset_info.DatasetInfo.load(tmp_path)

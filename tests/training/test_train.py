@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmadfer_jax import files
+from mmadfer_jax.data import records
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import RecordSource, ShardWriter
 from mmadfer_jax.errors import UserError
@@ -437,3 +438,16 @@ def test_other_classes_get_a_new_classifier(finished_run, small_config, small_da
         UserError, match=r"init_from is a model of other sizes: model\.prompts is 3"
     ):
         train(small_config, tmp_path / "other")
+
+
+def test_a_dataset_is_opened_once_a_run(small_config, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        DatasetInfo,
+        "load",
+        classmethod(lambda cls, path, _load=DatasetInfo.load: opened.append("info") or _load(path)),
+    )
+    load = records.load_split
+    monkeypatch.setattr(records, "load_split", lambda d, name: opened.append(name) or load(d, name))
+    train(small_config, tmp_path)
+    assert sorted(opened) == ["info", "test", "train"]
