@@ -4,9 +4,9 @@
 
 `main.py` trains a small model on the CPU, once left alone and once killed (SIGKILL) again and again
 and started anew with the same command: while it starts, in the middle of epochs, while it
-evaluates, saves a checkpoint and writes its report. All files of the two runs, every logged value of
-every step, and all arrays of the last checkpoint have to be the same. Prints a line of JSON a kill
-and a summary; exits with 1 where anything differs.
+evaluates, saves a checkpoint and writes its report. All files of the two runs, every logged value
+of every step, and all arrays of the last checkpoint have to be the same. Prints a line of JSON a
+kill and a summary; exits with 1 where anything differs.
 """
 
 import argparse
@@ -53,6 +53,7 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     return {
         "kills": [kill._asdict() for kill in met],
         "phases": dict(collections.Counter(kill.phase for kill in met)),
+        "while_saving": sum(kill.saving for kill in met),
         "differences": differences(trial.run("killed"), trial.run("alone")),
     }
 

@@ -57,6 +57,7 @@ class Kill(NamedTuple):
     Attributes:
         moment: What was waited for, of `MOMENTS`.
         phase: What the process was doing, by its output and its files.
+        saving: Whether a checkpoint was being written meanwhile.
         seconds: Since its start.
         came_from: The step it had gone on from, 0 from the start.
         reached: The last step it had told.
@@ -64,6 +65,7 @@ class Kill(NamedTuple):
 
     moment: str
     phase: str
+    saving: bool
     seconds: float
     came_from: int
     reached: int
@@ -103,6 +105,7 @@ class Life:
         """Starts it."""
         self._run, self._total = run, epochs * STEPS_PER_EPOCH
         self._lines: list[str] = []
+        self._stale = set(files.names(run / "report"))  # such as what the last kill left there
         self._began = time.monotonic()
         cache = {"JAX_COMPILATION_CACHE_DIR": str(config.with_name("compiled"))}
         self._process = subprocess.Popen(
@@ -151,7 +154,14 @@ class Life:
         self._reader.join()
         self._process.stderr.close()
         came_from, told = self._came_from(), self._told()
-        return Kill(moment, self._phase(), round(seconds, 2), came_from, max([came_from, *told]))
+        return Kill(
+            moment=moment,
+            phase=self._phase(),
+            saving=bool(self._unfinished_steps()),
+            seconds=round(seconds, 2),
+            came_from=came_from,
+            reached=max([came_from, *told]),
+        )
 
     def _came_from(self) -> int:
         found = re.search(r"^steps: .* going on after step (\d+)$", self.text(), re.M)
@@ -160,23 +170,26 @@ class Life:
     def _told(self) -> list[int]:
         return [int(step) for step in re.findall(r"^step (\d+)/", self.text(), re.M)]
 
+    def _has_started(self) -> bool:
+        return re.search(r"^steps: ", self.text(), re.M) is not None
+
+    def _unfinished_steps(self) -> set[str]:
+        """Checkpoints being written; those of killed processes are gone when it has started."""
+        found = self._run.glob(f"checkpoints/{_TEMPORARY_STEP}") if self._has_started() else ()
+        return {path.name for path in found}
+
+    def _report_is_unfinished(self) -> bool:
+        return any(map(files.is_temporary, {*files.names(self._run / "report")} - self._stale))
+
     def _phase(self) -> str:
-        text = self.text()
-        if not re.search(r"^steps: ", text, re.M):
+        told = self._told()
+        if not self._has_started():
             return "starting"
         if self._report_is_unfinished():
             return "reporting"
-        if list(self._run.glob(f"checkpoints/{_TEMPORARY_STEP}")):
-            return "saving"
-        if re.fullmatch(r"step (\d+)/.*\n", self._lines[-1]) and (
-            self._told()[-1] % STEPS_PER_EPOCH == 0
-        ):
+        if self._lines[-1].startswith("step ") and told[-1] % STEPS_PER_EPOCH == 0:
             return "evaluating"
-        at_end = max([self._came_from(), *self._told()]) == self._total
-        return "ending" if at_end else "training"
-
-    def _report_is_unfinished(self) -> bool:
-        return any(map(files.is_temporary, files.names(self._run / "report")))
+        return "ending" if max([self._came_from(), *told]) == self._total else "training"
 
     # Moments: each yields pauses, in seconds, until it has come.
 
@@ -195,16 +208,16 @@ class Life:
         yield rng.uniform(0, 0.5)
 
     def _saving(self, rng: random.Random):
-        seen, wanted = set(), rng.randint(1, 2)
+        seen, wanted = self._unfinished_steps(), rng.randint(1, 2)
         while len(seen) < wanted:
-            seen |= {path.name for path in self._run.glob(f"checkpoints/{_TEMPORARY_STEP}")}
             yield _POLL
+            seen |= self._unfinished_steps()
         yield rng.uniform(0, 0.3)
 
     def _reporting(self, rng: random.Random):
         while not self._report_is_unfinished():
             yield _POLL
-        yield rng.uniform(0, 0.2)
+        yield rng.uniform(0, 0.05)
 
 
 MOMENTS: dict[str, Callable[[Life, random.Random], object]] = {

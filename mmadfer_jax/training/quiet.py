@@ -20,11 +20,18 @@ def hush_orbax() -> None:
     before = sys.unraisablehook
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
-        # TensorStore's threads name no object.
-        if unraisable.object is not None or str(unraisable.exc_value) != _CLOSED:
+        if not _is_of_a_failed_read(unraisable):
             before(unraisable)
 
     sys.unraisablehook = hook
+
+
+def _is_of_a_failed_read(unraisable: "sys.UnraisableHookArgs") -> bool:
+    """Whether it comes from a thread of TensorStore's, or from a coroutine Orbax gave up."""
+    if unraisable.object is None:
+        return str(unraisable.exc_value) == _CLOSED
+    code = getattr(unraisable.object, "cr_code", None)
+    return code is not None and "orbax" in code.co_filename
 
 
 def _is_tensorstores(record: logging.LogRecord) -> bool:
