@@ -8,6 +8,7 @@ were under way report to an event loop that the first failure has closed.
 import functools
 import logging
 import sys
+import warnings
 
 _CLOSED = "Event loop is closed"
 
@@ -17,6 +18,8 @@ def hush_orbax() -> None:
     """Does so from now on, for this process; what is not theirs is printed as before."""
     logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
     logging.getLogger("asyncio").addFilter(lambda record: not _is_tensorstores(record))
+    never = r"coroutine 'Store\._get_array_metadatas' was never awaited"
+    warnings.filterwarnings("ignore", never, RuntimeWarning)
     before = sys.unraisablehook
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
