@@ -77,10 +77,8 @@ def make_record(split: str, number: int, classes: int, label: int | None = None)
     )
 
 
-@pytest.fixture(scope="session")
-def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_small_dataset(directory: Path) -> None:
     """22 training clips and 7 test clips of three classes, two shards a split."""
-    directory = tmp_path_factory.mktemp("small_dataset")
     counts = {"train": 22, "test": 7}
     for split, count in counts.items():
         for shard in range(2):
@@ -94,6 +92,12 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image_size=32,
         preparation=PrepareSettings(image_size=32).to_dict(),
     ).save(directory)
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("small_dataset")
+    write_small_dataset(directory)
     return directory
 
 

@@ -39,6 +39,7 @@ def write_report(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    files.sweep(folder)
     matrix = confusion_matrix(answers.labels, answers.logits.argmax(axis=1), len(classes))
     recalls = per_class_recall(matrix)
     results = {

@@ -8,9 +8,11 @@ afterwards is told by the digests, and the checkpoint before it counts instead.
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +27,7 @@ from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.params import Params
 from mmadfer_jax.training.fingerprint import fingerprints
 from mmadfer_jax.training.program import TrainState
+from mmadfer_jax.training.quiet import hush_orbax
 
 _ITEMS = ("trainable", "opt_state", "run")
 _FOLDER, _DAMAGED = "checkpoints", "damaged"
@@ -57,7 +60,7 @@ class Checkpoints:
 
     Attributes:
         directory: Where they lie.
-        damaged: Step -> what is wrong, of those that `newest` had to pass over.
+        damaged: Step -> what is wrong and where it went, of those that `newest` passed over.
     """
 
     def __init__(self, workdir: Path, *, keep: int = 2, writing: bool = False):
@@ -71,6 +74,7 @@ class Checkpoints:
         Raises:
             UserError: There is none to read and none may be made.
         """
+        hush_orbax()
         self._workdir = Path(workdir)
         self.directory = (self._workdir / _FOLDER).absolute()
         self.damaged: dict[int, str] = {}
@@ -81,7 +85,7 @@ class Checkpoints:
             )
         self._writing = writing
         self._manager = ocp.CheckpointManager(
-            self.directory,
+            self._path_for_orbax(),
             item_names=_ITEMS,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep if writing else None,
@@ -94,6 +98,21 @@ class Checkpoints:
         if not writing and not self._manager.all_steps():
             self.close()
             raise UserError(f"{workdir} holds no finished checkpoint; train first")
+
+    def _path_for_orbax(self) -> Path:
+        """The directory by a name without brackets.
+
+        Orbax looks for the parts of a checkpoint with glob, unescaped: below "[x]" it finds none of
+        them, and saves nothing without a word.
+        """
+        self._closing = contextlib.ExitStack()
+        if glob.escape(str(self.directory)) == str(self.directory):
+            return self.directory
+        self.directory.mkdir(parents=True, exist_ok=True)
+        folder = self._closing.enter_context(tempfile.TemporaryDirectory(prefix="mmadfer_"))
+        link = Path(folder, _FOLDER)
+        link.symlink_to(self.directory)
+        return link
 
     def newest(self, restore: Callable[[Saved], T]) -> tuple[Saved, T] | None:
         """The newest checkpoint that is whole, and what `restore` makes of it; None without any.
@@ -204,7 +223,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits until everything is on disk."""
-        with self._full_disk_is_said():
+        with self._closing, self._full_disk_is_said():
             self._manager.wait_until_finished()
             self._manager.close()
 
@@ -218,6 +237,8 @@ class Checkpoints:
     def _restore(self, step: int, **items: ocp.args.CheckpointArgs) -> ocp.args.Composite:
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except jax.errors.JaxRuntimeError:  # of the device, such as one without memory left
+            raise
         except Exception as error:  # of any type: the bytes may be anything
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise _DamagedError(f"it cannot be read ({reason})") from error
@@ -225,10 +246,11 @@ class Checkpoints:
     def _set_aside_damaged(self) -> None:
         if not self._writing or not self.damaged:
             return
-        for step in self.damaged:
+        for step, why in self.damaged.items():
             target = self._workdir / _DAMAGED / f"{step}-{time.time_ns()}"
             target.parent.mkdir(exist_ok=True)
             (self.directory / str(step)).rename(target)
+            self.damaged[step] = f"{why}; it now lies in {target}"
         self._manager.reload()
 
     @contextlib.contextmanager

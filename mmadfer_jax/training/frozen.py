@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.weights.files import read_tensors, write_safetensors
 
@@ -42,6 +43,7 @@ def write_frozen(workdir: Path, params: Mapping[str, np.ndarray]) -> str:
     if path.exists() and _holds(path, sha256):
         return sha256
     path.parent.mkdir(parents=True, exist_ok=True)
+    files.sweep(path.parent)
     path.unlink(missing_ok=True)
     for other in sorted(workdir.absolute().parent.glob(f"*/{_FOLDER}/{path.name}")):
         with contextlib.suppress(OSError):

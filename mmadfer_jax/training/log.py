@@ -81,7 +81,11 @@ class TrainingLog:
         self._bar.start()
 
     def progress(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """What a checkpoint keeps of it; the events of before are on disk when it returns.
+
+        A killed run goes on after the checkpoint and never logs them again.
+        """
+        self._events.flush()
         return {"epoch_sums": dict(self.sums), "history": list(self.history)}
 
     def is_due(self, step: int) -> bool:

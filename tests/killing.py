@@ -1,0 +1,295 @@
+"""A training run as a command of its own, killed at chosen moments and started again.
+
+`main.py` trains a small model on the small dataset: five steps an epoch, a checkpoint after every
+second step and after every epoch, an evaluation every epoch, every step logged.
+"""
+
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util.tensor_util import make_ndarray
+
+from mmadfer_jax import files
+from mmadfer_jax.training.checkpoints import Checkpoints
+from mmadfer_jax.training.program import Program
+from mmadfer_jax.training.sharding import make_mesh
+from tests.conftest import write_small_dataset
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS_PER_EPOCH = 5
+_CONFIG = """
+from tests.conftest import SMALL, set_model, small_settings
+from tests.sizes import changed
+
+
+def get_config():
+    config = small_settings({data!r})
+    set_model(config, changed(SMALL, depth=1, stages=1, temporal_depth=1))
+    config.train.update({{"batch_size": 4, "epochs": {epochs}}})
+    config.checkpoint.every_steps = 2
+    return config
+"""
+# One device. The programs of all starts are compiled once, in a hurry; what a killed process left
+# of a compiled program fails its check sum, and jax compiles it again.
+_ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+}
+_TEMPORARY_STEP = "*.orbax-checkpoint-tmp*"
+_POLL = 0.001  # seconds
+
+
+class Kill(NamedTuple):
+    """What a kill met.
+
+    Attributes:
+        moment: What was waited for, of `MOMENTS`.
+        phase: What the process was doing, by its output and its files.
+        saving: Whether a checkpoint was being written meanwhile.
+        seconds: Since its start.
+        came_from: The step it had gone on from, 0 from the start.
+        reached: The last step it had told.
+    """
+
+    moment: str
+    phase: str
+    saving: bool
+    seconds: float
+    came_from: int
+    reached: int
+
+
+class Trial:
+    """A folder with data, a config and the runs of one command."""
+
+    def __init__(self, folder: Path, *, epochs: int):
+        """Writes what the command needs."""
+        self._folder, self.epochs = folder, epochs
+        (folder / "data").mkdir()
+        write_small_dataset(folder / "data")
+        text = _CONFIG.format(data=str(folder / "data"), epochs=epochs)
+        (folder / "config.py").write_text(text)
+
+    def run(self, name: str) -> Path:
+        """The directory of a run; all are called alike, as reports name them."""
+        return self._folder / name / "run"
+
+    def start(self, name: str) -> "Life":
+        """Starts the command of a run, the same whether it is the first time or not."""
+        self.run(name).parent.mkdir(exist_ok=True)
+        return Life(self._folder / "config.py", self.run(name), self.epochs)
+
+    def finish(self, name: str) -> "Life":
+        """Runs it to its end."""
+        life = self.start(name)
+        life.wait()
+        return life
+
+
+class Life:
+    """One process of a run."""
+
+    def __init__(self, config: Path, run: Path, epochs: int):
+        """Starts it."""
+        self._run, self._total = run, epochs * STEPS_PER_EPOCH
+        self._lines: list[str] = []
+        self._stale = set(files.names(run / "report"))  # such as what the last kill left there
+        self._began = time.monotonic()
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(config.with_name("compiled"))}
+        self._process = subprocess.Popen(
+            [sys.executable, ROOT / "main.py", f"--config={config}", "--workdir=run"],
+            cwd=run.parent,
+            env=os.environ | _ENVIRONMENT | cache,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._process.stderr:
+            self._lines.append(line)
+
+    def text(self) -> str:
+        """What it has printed on stderr."""
+        return "".join(self._lines)
+
+    def wait(self) -> None:
+        """Waits for its end, which must be a good one."""
+        code = self._process.wait()
+        self._reader.join()
+        self._process.stderr.close()
+        assert code == 0, self.text()
+
+    def kill_at(self, moment: str, rng: random.Random) -> Kill | None:
+        """Kills it at a moment; None where it ended before, well.
+
+        Args:
+            moment: Of `MOMENTS`.
+            rng: Decides what the moment leaves open.
+        """
+        for pause in MOMENTS[moment](self, rng):
+            if self._process.poll() is not None:
+                break
+            time.sleep(pause)
+        if self._process.poll() is not None:
+            self.wait()
+            return None
+        self._process.kill()
+        seconds = time.monotonic() - self._began
+        self._process.wait()
+        self._reader.join()
+        self._process.stderr.close()
+        came_from, told = self._came_from(), self._told()
+        return Kill(
+            moment=moment,
+            phase=self._phase(),
+            saving=bool(self._unfinished_steps()),
+            seconds=round(seconds, 2),
+            came_from=came_from,
+            reached=max([came_from, *told]),
+        )
+
+    def _came_from(self) -> int:
+        found = re.search(r"^steps: .* going on after step (\d+)$", self.text(), re.M)
+        return int(found[1]) if found else 0
+
+    def _told(self) -> list[int]:
+        return [int(step) for step in re.findall(r"^step (\d+)/", self.text(), re.M)]
+
+    def _has_started(self) -> bool:
+        return re.search(r"^steps: ", self.text(), re.M) is not None
+
+    def _unfinished_steps(self) -> set[str]:
+        """Checkpoints being written; those of killed processes are gone when it has started."""
+        found = self._run.glob(f"checkpoints/{_TEMPORARY_STEP}") if self._has_started() else ()
+        return {path.name for path in found}
+
+    def _report_is_unfinished(self) -> bool:
+        return any(map(files.is_temporary, {*files.names(self._run / "report")} - self._stale))
+
+    def _phase(self) -> str:
+        told = self._told()
+        if not self._has_started():
+            return "starting"
+        if self._report_is_unfinished():
+            return "reporting"
+        if self._lines[-1].startswith("step ") and told[-1] % STEPS_PER_EPOCH == 0:
+            return "evaluating"
+        return "ending" if max([self._came_from(), *told]) == self._total else "training"
+
+    # Moments: each yields pauses, in seconds, until it has come.
+
+    def _starting(self, rng: random.Random):
+        yield rng.uniform(0, 6)
+
+    def _training(self, rng: random.Random):
+        wanted = rng.randint(1, 4)
+        while len(self._told()) < wanted:
+            yield _POLL
+        yield rng.uniform(0, 0.1)
+
+    def _evaluating(self, rng: random.Random):
+        while not any(step % STEPS_PER_EPOCH == 0 for step in self._told()):
+            yield _POLL
+        yield rng.uniform(0, 0.5)
+
+    def _saving(self, rng: random.Random):
+        seen, wanted = self._unfinished_steps(), rng.randint(1, 2)
+        while len(seen) < wanted:
+            yield _POLL
+            seen |= self._unfinished_steps()
+        yield rng.uniform(0, 0.3)
+
+    def _reporting(self, rng: random.Random):
+        while not self._report_is_unfinished():
+            yield _POLL
+        yield rng.uniform(0, 0.05)
+
+
+MOMENTS: dict[str, Callable[[Life, random.Random], object]] = {
+    "starting": Life._starting,
+    "training": Life._training,
+    "evaluating": Life._evaluating,
+    "saving": Life._saving,
+    "reporting": Life._reporting,
+}
+
+
+def leftovers(run: Path) -> list[str]:
+    """Names below a run's directory that only a run at work has."""
+    return [
+        str(path.relative_to(run))
+        for path in sorted(run.rglob("*"))
+        if files.is_temporary(path.name) or path.match(_TEMPORARY_STEP) or path.name == files.LOCK
+    ]
+
+
+def events(run: Path) -> dict[tuple[str, int], set[bytes]]:
+    """Tag and step -> the bits of every value in any event file."""
+    found: dict[tuple[str, int], set[bytes]] = {}
+    for path in sorted((run / "tensorboard").iterdir()):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                bits = make_ndarray(value.tensor).tobytes()
+                found.setdefault((value.tag, event.step), set()).add(bits)
+    return found
+
+
+def differences(run: Path, other: Path) -> list[str]:
+    """In what a run, taken up again and again, differs from one that was left alone."""
+    found = [f"left behind: {name}" for name in leftovers(run)]
+    mine, theirs = _plain_files(run), _plain_files(other)
+    found += [
+        f"file: {name}" for name in sorted(mine | theirs) if mine.get(name) != theirs.get(name)
+    ]
+    mine, theirs = events(run), events(other)
+    found += [
+        f"event: {tag} of step {step}"
+        for tag, step in sorted(mine | theirs)
+        if mine.get((tag, step)) != theirs.get((tag, step))
+    ]
+    mine, theirs = _arrays(run), _arrays(other)
+    found += [
+        f"array: {name}"
+        for name in sorted(mine | theirs)
+        if not np.array_equal(mine.get(name), theirs.get(name))
+    ]
+    return found
+
+
+def _plain_files(run: Path) -> dict[str, bytes]:
+    """All but checkpoints and events, which hold times."""
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in run.rglob("*")
+        if path.is_file() and path.relative_to(run).parts[0] not in ("checkpoints", "tensorboard")
+    }
+
+
+def _arrays(run: Path) -> dict[str, np.ndarray]:
+    """All that the newest checkpoint holds, and which it is."""
+    with Checkpoints(run) as checkpoints:
+
+        def restore(saved):
+            mesh = make_mesh(devices=jax.devices()[:1])
+            program = Program(saved.card.training["config"], mesh)
+            return checkpoints.state(saved, program.abstract_state())
+
+        _, state = checkpoints.newest(restore)
+        assert not checkpoints.passed_over()
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
