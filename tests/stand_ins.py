@@ -10,7 +10,6 @@ from pathlib import Path
 
 from video_files import write_video
 
-from data_prep import worker
 from data_prep.datasets import mafw
 from data_prep.listing import Listing
 from data_prep.synthetic import render_clip
@@ -276,7 +275,8 @@ class Here(Executor):
     """Does the work of the pool in this process, which starts faster."""
 
     def __init__(self, workers, context, initializer, initargs):
-        worker.load(*initargs)
+        start, arguments = initargs
+        start(*arguments)
 
     def submit(self, function, *arguments):
         future = Future()

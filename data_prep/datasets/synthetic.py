@@ -1,7 +1,6 @@
 """Synthetic talking faces: rendered here, then prepared like any folder of videos."""
 
 import argparse
-from pathlib import Path
 
 from data_prep.datasets import folder
 from data_prep.listing import Listing
@@ -21,7 +20,7 @@ def from_flags(flags: argparse.Namespace) -> Listing:
     Raises:
         UserError: Too few clips, or the folder of the videos holds something else.
     """
-    source = flags.source or Path(flags.out, VIDEO_FOLDER)
+    source = flags.source or flags.out / VIDEO_FOLDER
     clips = flags.clips or DEFAULT_CLIPS
     with terminal.progress(clips, "rendering") as advance:
         labels = render_dataset(
