@@ -1,5 +1,6 @@
 """From the parameters of a picture to its frames."""
 
+import functools
 from collections.abc import Iterator
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 from data_prep.synthetic.drawing import Layer
 from data_prep.synthetic.face import draw_face
 from data_prep.synthetic.head import DEFORMING, REGION, Head, build_head
-from data_prep.synthetic.looks import CANVAS, CENTRE
+from data_prep.synthetic.looks import CANVAS, CENTRE, Looks
 from data_prep.synthetic.sample import Picture
 from data_prep.synthetic.scene import draw_body, draw_room
 from data_prep.synthetic.script import TRACK
@@ -22,32 +23,57 @@ _PIXELS = np.ascontiguousarray(_GRID[:SIDE, :SIDE] * (CANVAS / SIDE) + 0.5)
 
 
 def render_frames(picture: Picture) -> Iterator[np.ndarray]:
-    """Yields the frames of a clip in order, RGB uint8 [SIDE, SIDE, 3]."""
-    looks = picture.looks
-    head = build_head(looks)
-    room = cv2.resize(draw_room(looks), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    still = cv2.transform(_PIXELS, _pose_matrix(looks.zoom, {}))
-    body = _sample(cv2.merge(draw_body(looks)), still)
-    behind, hair = (layer and cv2.merge(layer) for layer in (head.hair_behind, head.hair))
-    backdrop = _over(body, room) if behind is None else room
-    depth = cv2.remap(head.depth, still, None, cv2.INTER_LINEAR)
-    none = np.zeros_like(depth)
-    turn, nod = cv2.merge([-_YAW * depth, none]), cv2.merge([none, -_PITCH * depth])
+    """Yields the frames of a clip in order, read-only RGB uint8 [SIDE, SIDE, 3]."""
+    stage = _stage(picture.looks)
     for row in picture.track:
-        moves = dict(zip(TRACK, row.tolist(), strict=True))
+        yield stage.frame(tuple(row.tolist()))
+
+
+class _Stage:
+    """A person and a scene, whose frames are functions of muscles and pose alone.
+
+    Clips of a person share frames: Fear those of Surprise, Neutral those of Happy. Each is drawn
+    once.
+    """
+
+    def __init__(self, looks: Looks):
+        self._looks, self._drawn = looks, {}
+        self._head = build_head(looks)
+        room = cv2.resize(draw_room(looks), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        still = cv2.transform(_PIXELS, _pose_matrix(looks.zoom, {}))
+        self._body = _sample_layer(draw_body(looks), still)
+        behind = self._head.hair_behind is not None
+        self._backdrop = room if behind else _over(self._body, room)
+        depth = cv2.remap(self._head.depth, still, None, cv2.INTER_LINEAR)
+        none = np.zeros_like(depth)
+        self._turn = cv2.merge([-_YAW * depth, none])
+        self._nod = cv2.merge([none, -_PITCH * depth])
+
+    def frame(self, row: tuple[float, ...]) -> np.ndarray:
+        """The frame of a track's row."""
+        if row not in self._drawn:
+            frame = self._draw(dict(zip(TRACK, row, strict=True)))
+            frame.setflags(write=False)  # it is handed out again
+            self._drawn[row] = frame
+        return self._drawn[row]
+
+    def _draw(self, moves: dict[str, float]) -> np.ndarray:
+        head, looks, frame = self._head, self._looks, self._backdrop
         skin, alpha = _deform(head, moves)
         draw_face(skin, looks, moves)
         where = cv2.transform(_PIXELS, _pose_matrix(looks.zoom, moves))
-        cv2.scaleAdd(turn, moves["yaw"], where, dst=where)
-        cv2.scaleAdd(nod, moves["pitch"], where, dst=where)
+        cv2.scaleAdd(self._turn, moves["yaw"], where, dst=where)
+        cv2.scaleAdd(self._nod, moves["pitch"], where, dst=where)
         where = cv2.convertMaps(where, None, cv2.CV_16SC2)
-        frame = backdrop
-        if behind is not None:
-            frame = _over(body, _over(_sample(behind, *where), frame))
-        frame = _over(_sample(cv2.merge([skin, alpha]), *where), frame)
-        if hair is not None:
-            frame = _over(_sample(hair, *where), frame)
-        yield frame
+        if head.hair_behind is not None:
+            frame = _over(self._body, _over(_sample_layer(head.hair_behind, *where), frame))
+        frame = _over(_sample_layer((skin, alpha), *where), frame)
+        if head.hair is not None:
+            frame = _over(_sample_layer(head.hair, *where), frame)
+        return frame
+
+
+_stage = functools.lru_cache(maxsize=1)(_Stage)  # clips of one person are rendered in a row
 
 
 def _deform(head: Head, moves: dict[str, float]) -> Layer:
@@ -72,10 +98,16 @@ def _sample(image: np.ndarray, where: np.ndarray, more: np.ndarray | None = None
     return cv2.remap(image, where, more, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _over(layer: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """An RGBA layer over an RGB picture."""
-    share = cv2.extractChannel(layer, 3) * np.float32(1 / 255)
-    return cv2.blendLinear(cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB), under, share, 1 - share)
+def _sample_layer(layer: Layer, where: np.ndarray, more: np.ndarray | None = None) -> Layer:
+    colours, alpha = layer
+    return _sample(colours, where, more), _sample(alpha, where, more)
+
+
+def _over(layer: Layer, under: np.ndarray) -> np.ndarray:
+    """A layer over an RGB picture."""
+    colours, alpha = layer
+    share = alpha * np.float32(1 / 255)
+    return cv2.blendLinear(colours, under, share, 1 - share)
 
 
 def _pose_matrix(zoom: float, moves: dict[str, float]) -> np.ndarray:
