@@ -96,6 +96,24 @@ def test_clips_of_a_person_share_frames(monkeypatch):
         frames["Sad"][0][:] = 0
 
 
+def test_layers_are_put_wherever_they_may_show(monkeypatch):
+    """Far poses of heads with and without hair, against layers put on the whole frame."""
+    poses = [
+        {"yaw": 3.0, "pitch": -2.0, "roll": 20.0, "jaw_drop": 1.0},
+        {"shift_x": -90.0, "shift_y": 70.0, "roll": -40.0, "yaw": -1.0},
+        {"shift_x": 400.0},
+        {"shift_y": -60.0},  # what reaches the canvas's edge goes on below it
+    ]
+    stills = [(seed, pose) for seed in range(6) for pose in poses]
+    placed = [still(seed, **pose) for seed, pose in stills]
+    whole = slice(0, SIDE), slice(0, SIDE)
+    monkeypatch.setattr(render, "_window", lambda box, pose, moves: whole)
+    render._stage.cache_clear()
+    for (seed, pose), frame in zip(stills, placed, strict=True):
+        render._stage.cache_clear()
+        np.testing.assert_array_equal(frame, still(seed, **pose))
+
+
 @pytest.mark.parametrize("action", [*ACTIONS, "blink", "talk"])
 def test_every_muscle_moves_the_face(action):
     rest, moved = still(9), still(9, **{action: 1.0})
