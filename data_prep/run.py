@@ -4,17 +4,14 @@ import collections
 import contextlib
 import errno
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from upath import UPath
 
-from data_prep import worker
+from data_prep import pool, worker
 from data_prep.listing import Clip, Listing, some
 from data_prep.plan import (
     PROGRESS_FOLDER,
@@ -122,42 +119,14 @@ def outcomes(
     clips: Sequence[Clip], settings: PrepareSettings, workers: int
 ) -> Iterator[worker.Outcome]:
     """Prepares clips in parallel and yields what became of them, in order."""
-    # Spawned, because a fork of a process with FFmpeg's or OpenCV's threads can hang.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), worker.start, (settings,)
-    )
-    others = set(multiprocessing.active_children())
-    waiting: collections.deque[tuple[Clip, Future]] = collections.deque()
-    ahead = iter(clips)
-    finished = False
     try:
-        while True:
-            # Few in flight, so that memory stays bounded when one clip holds up the others.
-            while len(waiting) < 4 * workers and (clip := next(ahead, None)):
-                with worker.deaf_to_interrupts():
-                    waiting.append((clip, pool.submit(worker.prepare, clip)))
-            if not waiting:
-                finished = True
-                return
-            yield waiting[0][1].result()
-            waiting.popleft()
-    except BrokenProcessPool as error:
-        # None is waiting where the death came out when the next clip was handed in.
-        undone = [c for c, future in waiting if not _has_result(future)][:workers] or [clip]
+        yield from pool.in_order(worker.prepare, clips, workers, worker.load, settings)
+    except pool.WorkerDiedError as error:
         raise UserError(
-            f"a worker process died, preparing one of: {some(clip.path for clip in undone)}; the "
-            "same command goes on from there (with fewer --workers if memory ran out; if it dies "
-            "again, take the clip out of the list and use --redo=all)"
+            f"a worker process died, preparing one of: {some(clip.path for clip in error.tasks)}; "
+            "the same command goes on from there (with fewer --workers if memory ran out; if it "
+            "dies again, take the clip out of the list and use --redo=all)"
         ) from error
-    finally:
-        if not finished:  # or the shutdown would wait for the clips that are being prepared
-            for process in set(multiprocessing.active_children()) - others:
-                process.terminate()
-        pool.shutdown(cancel_futures=True)
-
-
-def _has_result(future: Future) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _import_beam_runner() -> ModuleType:

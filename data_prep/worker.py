@@ -3,11 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-import multiprocessing
-import os
-import signal
 import threading
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -40,35 +36,6 @@ class Outcome:
 _state = threading.local()  # the settings and the detector, which no two threads may share
 
 
-def start(settings: PrepareSettings) -> None:
-    """Readies a worker process of the local pool."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, without a traceback
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    if parent := multiprocessing.parent_process():
-        # A killed main process must not leave workers waiting for ever.
-        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-    load(settings)
-
-
-@contextlib.contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Puts Ctrl-C off; processes started meanwhile put it off until `start` has readied them."""
-    came = []
-    in_main = threading.current_thread() is threading.main_thread()
-    # A handler too, because the mask is this thread's alone, and a library's thread may get the
-    # signal, which would interrupt the start of a process half-way.
-    usual = signal.signal(signal.SIGINT, lambda *_: came.append(1)) if in_main else None
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        if in_main:
-            signal.signal(signal.SIGINT, usual)
-        if came:
-            signal.raise_signal(signal.SIGINT)
-
-
 def load(settings: PrepareSettings) -> None:
     """Readies the thread to prepare clips, if it is not."""
     if getattr(_state, "settings", None) != settings:
@@ -77,11 +44,6 @@ def load(settings: PrepareSettings) -> None:
         threadpoolctl.threadpool_limits(1)
         _state.detector = make_detector(settings)
         _state.settings = settings
-
-
-def _exit_after(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def prepare(clip: Clip) -> Outcome:

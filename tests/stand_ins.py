@@ -275,7 +275,8 @@ class Here(Executor):
     """Does the work of the pool in this process, which starts faster."""
 
     def __init__(self, workers, context, initializer, initargs):
-        worker.load(*initargs)
+        start, arguments = initargs
+        start(*arguments)
 
     def submit(self, function, *arguments):
         future = Future()

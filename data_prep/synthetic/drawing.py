@@ -61,8 +61,9 @@ def fill(image: np.ndarray, outline: np.ndarray, colour: tuple | int) -> None:
 def stroke(
     image: np.ndarray, line: np.ndarray, colour: tuple | int, thickness: int = 1, closed=False
 ) -> None:
-    """Draws a polyline [n, 2] (x, y), anti-aliased, in place."""
-    cv2.polylines(image, [_fixed(line)], closed, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    """Draws a polyline [n, 2] (x, y), or several [k, n, 2], anti-aliased, in place."""
+    lines = _fixed(line).reshape(-1, *np.shape(line)[-2:])
+    cv2.polylines(image, list(lines), closed, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def disc(image: np.ndarray, centre: tuple[float, float], radius: float, colour) -> None:

@@ -19,6 +19,7 @@ _ABOVE = (1 - _LID**2) ** 0.7 * (1 - 0.12 * _LID)
 _BELOW = (1 - _LID**2) ** 0.8 * (1 + 0.12 * _LID)
 _LASH = np.linspace(0.55, 1.0, 11)
 _EYEBALL = np.clip(np.linspace(196, 250, 46), 0, 240).astype(np.uint8)  # in the lid's shadow
+_SIDES = np.array(((-1.0, 1), (1, 1)))[:, None]  # the left and the right half of a face
 _BROW = np.interp(np.linspace(0, 1, 13), (0, 0.15, 0.55, 1), (0.7, 1.1, 0.95, 0.25))
 
 Muscles = Mapping[str, float]
@@ -107,8 +108,7 @@ def _draw_brow(image: np.ndarray, looks: Looks, a: Muscles, side: int) -> None:
     # Hairs lean outwards and up, so the edges are not those of a sticker.
     roots = line[1:-2] - (left, top)
     tips = roots + np.stack([side * 3.5 * np.ones(len(roots)), -0.75 * widths[1:-2]], axis=1)
-    lines = np.rint(np.stack([roots, tips], axis=1) * 16).astype(np.int32)
-    cv2.polylines(mask, list(lines), False, 170, 1, cv2.LINE_AA, 4)
+    stroke(mask, np.stack([roots, tips], axis=1), 170)
     mask = cv2.GaussianBlur(mask, (3, 3), 0.8)
     window = image[top:bottom, left:right]
     _paste(window, np.broadcast_to(colour.astype(np.uint8), window.shape), mask)
@@ -153,9 +153,8 @@ def _shade_wrinkles(image: np.ndarray, looks: Looks, a: Muscles) -> None:
         if darkness < 0.03:
             continue
         curve = spline(np.array(points, float), 4)
-        for side in (-1, 1):
-            line = shifted(curve * (side, 1), CENTRE - left, -top)
-            stroke(shade, line, min(int(150 * darkness), 190), thickness)
+        lines = shifted(curve * _SIDES, CENTRE - left, -top)
+        stroke(shade, lines, min(int(150 * darkness), 190), thickness)
     shade = cv2.GaussianBlur(shade, (7, 7), 1.7)
     darken(image[top:bottom, left:right], shade, (0.75, 0.92, 0.92))
 

@@ -74,7 +74,7 @@ def sample_clip(label: int, seed: int) -> Clip:
     looks_rng, pace_rng, head_rng, voice_rng = (
         np.random.default_rng([seed, stream]) for stream in range(4)
     )
-    fps = int(pace_rng.choice((15, 16, 18, 20)))
+    fps = int(pace_rng.choice((10, 11, 12)))
     num_frames = round(fps * pace_rng.uniform(1.6, 2.4))
     strength = pace_rng.uniform(0.85, 1.0)
     stretch = pace_rng.uniform(-0.04, 0.04, 2)

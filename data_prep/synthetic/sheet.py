@@ -5,11 +5,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from upath import UPath
 
 from data_prep.synthetic.render import render_frames
 from data_prep.synthetic.sample import Picture, sample_clip
 from data_prep.synthetic.script import CLASSES, MOTIONS
 from data_prep.synthetic.voice import synthesise
+from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
 _SHARES = (0.06, 0.25, 0.50, 0.75, 0.97)  # of the clip, where frames are shown
@@ -17,11 +19,17 @@ _SIDE = 144  # pixels of a frame shown
 _HEAD, _WAVE, _GAP = 26, 40, 12  # pixels of a row's title, of its wave, between clips
 
 
-def contact_sheet(path: Path, *, seed: int = 0, columns: int = 2) -> Path:
+def contact_sheet(path: str | Path | UPath, *, seed: int = 0, columns: int = 2) -> Path | UPath:
     """Draws `columns` clips of each class, with five frames and the wave of each.
 
     Other people, each at the height of an expression, are shown below.
+
+    Raises:
+        UserError: The name does not end as that of a picture.
     """
+    path = files.as_path(path)
+    if not cv2.haveImageWriter(path.name):
+        raise UserError(f"cannot write a picture to {path}; give a name that ends in .jpg or .png")
     rows = []
     for label, name in enumerate(CLASSES):
         row = np.hstack([_strip(label, seed + column) for column in range(columns)])[:, :-_GAP]
@@ -33,15 +41,10 @@ def contact_sheet(path: Path, *, seed: int = 0, columns: int = 2) -> Path:
     for row in np.array_split(faces, 2):
         blocks = [_gapped(np.hstack(block)) for block in np.array_split(row, columns)]
         rows.append(np.hstack(blocks)[:, :-_GAP])
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
-    try:
-        written = cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    except cv2.error:
-        written = False
-    if not written:
-        raise UserError(f"cannot write a picture to {path}; give a name that ends in .jpg or .png")
+    data = cv2.imencode(path.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    files.make_folder(path.parent)
+    files.write(path, data.tobytes())
     return path
 
 

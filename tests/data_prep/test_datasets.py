@@ -259,7 +259,7 @@ def state(folder):
 
 @pytest.mark.parametrize("name", TREES)
 def test_the_command(name, tree, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr("data_prep.pool.ProcessPoolExecutor", Here)
     out = tmp_path / "out"
     before = state(tree(name))
     main(
@@ -292,7 +292,7 @@ def test_the_command(name, tree, tmp_path, monkeypatch, capsys):
 
 
 def test_frames_of_the_size_asked_for_are_kept_byte_for_byte(tree, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr("data_prep.pool.ProcessPoolExecutor", Here)
     source = tmp_path / "DFEW"
     shutil.copytree(tree("dfew") / "EmoLabel_DataSplit", source / "EmoLabel_DataSplit")
     shutil.copytree(tree("dfew") / "Clip/clip_224x224", source / "Clip/clip_224x224")

@@ -11,7 +11,6 @@ from upath import UPath
 from video_files import corners, tone, write_video
 from web import served
 
-from data_prep import run
 from data_prep.__main__ import main
 from mmadfer_jax import files
 from mmadfer_jax.data.dataset_info import DatasetInfo
@@ -77,13 +76,15 @@ def test_the_same_bytes_come_out_behind_urls(source, prepared, memory, monkeypat
     assert "gone.mp4: no such file" in manifest
     before = contents(memory)
     with served(source.parent) as server:
-        monkeypatch.setattr(run, "ProcessPoolExecutor", None)  # nothing is left to prepare
+        monkeypatch.setattr(
+            "data_prep.pool.ProcessPoolExecutor", None
+        )  # nothing is left to prepare
         prepare(f"{server.url}/{source.name}", memory)
     assert contents(memory) == before
 
 
 def test_a_server_that_fails_now_and_then_changes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr("data_prep.pool.ProcessPoolExecutor", Here)
     source = tmp_path / "in"
     for name in ("a/1", "b/2"):
         for number, rgb in enumerate(corners(3, 32, 32)):

@@ -5,9 +5,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import signal
-import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -15,7 +12,7 @@ import numpy as np
 import pytest
 from video_files import corners, tone, write_video
 
-from data_prep import plan, run, worker
+from data_prep import plan, run
 from data_prep.__main__ import main
 from data_prep.datasets import synthetic
 from data_prep.datasets.folder import list_clips
@@ -160,7 +157,7 @@ def test_tfds_opens_the_folder(prepared):
 def test_the_same_command_again_does_nothing(source, prepared, tmp_path, monkeypatch, capsys):
     out = tmp_path / "again"
     shutil.copytree(prepared, out)
-    monkeypatch.setattr(run, "ProcessPoolExecutor", None)  # nothing is left to prepare
+    monkeypatch.setattr("data_prep.pool.ProcessPoolExecutor", None)  # nothing is left to prepare
     main([*flags(source, out), "--workers=1"])
     assert contents(out) == contents(prepared)
     said = capsys.readouterr()
@@ -211,28 +208,6 @@ def test_an_interrupted_run_leaves_no_half_shard_and_goes_on(source, prepared, t
     assert contents(out) == contents(prepared)
 
 
-def test_ctrl_c_waits_for_the_start_of_a_process_whichever_thread_gets_it():
-    release = threading.Event()
-    other = threading.Thread(target=release.wait)  # a library's, with its own mask
-    other.start()
-    done = []
-
-    def interrupted():
-        with worker.deaf_to_interrupts():
-            signal.pthread_kill(other.ident, signal.SIGINT)
-            time.sleep(0.05)  # it would come out here
-            done.append(True)
-
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            interrupted()
-    finally:
-        release.set()
-        other.join()
-    assert done
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
 def test_a_killed_worker_is_an_error_that_names_clips(source, prepared, tmp_path):
     out = tmp_path / "killed"
 
@@ -268,7 +243,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_shard(source, prepared, tmp_
 def test_too_small_a_disk_is_refused_before_the_work(source, prepared, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(run, "ProcessPoolExecutor", None)
+    monkeypatch.setattr("data_prep.pool.ProcessPoolExecutor", None)
     with pytest.raises(UserError, match=r"0\.0 GB free"):
         prepare(source, tmp_path / "out")
     shutil.copytree(prepared, tmp_path / "done")

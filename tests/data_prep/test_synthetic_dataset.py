@@ -3,13 +3,16 @@
 import collections
 import csv
 import json
+import multiprocessing
+import os
 
 import av
 import numpy as np
 import pytest
+from upath import UPath
 
 from data_prep.synthetic import CLASSES, render_clip, render_dataset
-from data_prep.synthetic.dataset import _assign, person_seed
+from data_prep.synthetic.dataset import _VERSION, _assign, person_seed
 from data_prep.synthetic.sample import SAMPLE_RATE, sample_clip
 from data_prep.synthetic.voice import synthesise
 from mmadfer_jax.errors import UserError
@@ -36,7 +39,8 @@ def test_table_lists_every_clip_with_balanced_classes(folder):
     assert all((folder / row["path"]).is_file() for row in rows)
     counts = collections.Counter((row["label"], row["split"]) for row in rows)
     assert counts == {(name, split): 1 for name in CLASSES for split in ("train", "test")}
-    assert not list(folder.rglob("*.part"))
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert written == {"labels.csv", "synthetic.json", *(row["path"] for row in rows)}
 
 
 def test_every_person_plays_every_class_and_is_in_one_split():
@@ -108,6 +112,62 @@ def test_a_second_run_renders_only_what_is_missing(folder):
     assert lost.read_bytes() == content
     after = {row["path"]: (folder / row["path"]).stat().st_mtime_ns for row in rows}
     assert {path for path in before if after[path] != before[path]} == {rows[4]["path"]}
+
+
+def test_a_killed_worker_is_an_error_and_the_same_call_goes_on(tmp_path):
+    def kill(done):
+        if done == 2:
+            multiprocessing.active_children()[0].kill()
+
+    def render(folder, **options):
+        return render_dataset(folder, clips=28, seed=3, workers=2, test_share=0.5, **options)
+
+    folder = tmp_path / "killed"
+    with pytest.raises(UserError, match=r"rendering one of: clips/clip_00\d+\.mp4.*goes on"):
+        render(folder, progress=kill)
+    assert multiprocessing.active_children() == []
+    kept = {path.name for path in (folder / "clips").iterdir()}
+    assert 2 <= len(kept) < 28
+    assert all(name.startswith("clip_") for name in kept)
+    done = []
+    render(folder, progress=done.append)
+    assert done == list(range(len(kept) + 1, 29))
+    rows = read_table(folder)
+    assert {row["path"] for row in rows} == {
+        str(path.relative_to(folder)) for path in folder.glob("*/*.mp4")
+    }
+
+
+def test_a_folder_that_another_command_renders_into_is_refused(tmp_path):
+    def again(done):
+        render_dataset(tmp_path, clips=CLIPS, workers=1)
+
+    with pytest.raises(UserError, match=rf"{tmp_path} is in use by process {os.getpid()} on "):
+        render_dataset(tmp_path, clips=CLIPS, workers=1, progress=again)
+
+
+def test_what_a_killed_command_left_half_written_goes_away(tmp_path):
+    rest = tmp_path / "clips" / ".clip_00001.mp4.0123456789ab.tmp"
+    rest.parent.mkdir()
+    rest.write_bytes(b"half")
+    (tmp_path / "synthetic.json").write_text(
+        json.dumps({"version": _VERSION, "clips": CLIPS, "seed": 0, "test_share": 0.2})
+    )
+
+    def stop(done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        render_dataset(tmp_path, clips=CLIPS, workers=1, progress=stop)
+    assert not rest.exists()
+    assert multiprocessing.active_children() == []
+
+
+def test_clips_are_rendered_behind_a_url(folder):
+    remote = UPath("memory://rendered/a")
+    render_dataset(remote, clips=CLIPS, seed=3, workers=2, test_share=0.5)
+    for path in ("labels.csv", "synthetic.json", "clips/clip_00009.mp4"):
+        assert (remote / path).read_bytes() == (folder / path).read_bytes()
 
 
 def test_other_settings_are_refused(folder):

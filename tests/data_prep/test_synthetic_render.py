@@ -1,9 +1,12 @@
 """The pictures and waves that synthetic parameters turn into."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 
+from data_prep.synthetic import render
 from data_prep.synthetic.render import SIDE, render_frames
 from data_prep.synthetic.sample import SAMPLE_RATE, Picture, sample_clip
 from data_prep.synthetic.script import ACTIONS, CLASSES, TRACK
@@ -17,8 +20,14 @@ def clip_of(name, seed):
     return sample_clip(CLASSES.index(name), seed)
 
 
+def drawn_anew(picture):
+    """The frames of a clip, none of them kept from an earlier clip of the person."""
+    render._stage.cache_clear()
+    return np.stack(list(render_frames(picture)))
+
+
 def frames_of(name, seed):
-    return np.stack(list(render_frames(clip_of(name, seed).picture)))
+    return drawn_anew(clip_of(name, seed).picture)
 
 
 def still(looks_seed, **moves):
@@ -60,14 +69,49 @@ def test_rendering_again_gives_the_same_numbers():
     np.testing.assert_array_equal(wave, synthesise(clip_of("Fear", 6).voice))
 
 
-def test_a_repeated_row_gives_a_repeated_frame():
+def test_a_row_gives_the_same_frame_wherever_it_stands():
     """Nothing is carried from frame to frame, or pictures could not run backwards."""
     picture = clip_of("Happy", 8).picture
-    rows = [0, 12, 0, 20, 12]
-    frames = list(render_frames(Picture(picture.looks, 16, picture.track[rows])))
-    np.testing.assert_array_equal(frames[0], frames[2])
-    np.testing.assert_array_equal(frames[1], frames[4])
-    assert (frames[1] != frames[3]).any()
+    picture = dataclasses.replace(picture, track=picture.track[[0, 8, 12]])
+    frames = drawn_anew(picture)
+    assert (frames[0] != frames[1]).any()
+    for order in ([2, 0, 1], [1, 2, 0]):
+        again = drawn_anew(dataclasses.replace(picture, track=picture.track[order]))
+        np.testing.assert_array_equal(again, frames[order])
+
+
+def test_clips_of_a_person_share_frames(monkeypatch):
+    drawn = []
+    draw = render._Stage._draw
+    monkeypatch.setattr(
+        render._Stage, "_draw", lambda self, moves: drawn.append(moves) or draw(self, moves)
+    )
+    render._stage.cache_clear()
+    pictures = {name: clip_of(name, 7).picture for name in CLASSES}
+    frames = {name: list(render_frames(picture)) for name, picture in pictures.items()}
+    rows = np.concatenate([picture.track for picture in pictures.values()])
+    assert len(drawn) == len(np.unique(rows, axis=0)) <= len(rows) * 5 / 7
+    assert all(a is b for a, b in zip(frames["Surprise"], frames["Fear"], strict=True))
+    with pytest.raises(ValueError, match="read-only"):
+        frames["Sad"][0][:] = 0
+
+
+def test_layers_are_put_wherever_they_may_show(monkeypatch):
+    """Far poses of heads with and without hair, against layers put on the whole frame."""
+    poses = [
+        {"yaw": 3.0, "pitch": -2.0, "roll": 20.0, "jaw_drop": 1.0},
+        {"shift_x": -90.0, "shift_y": 70.0, "roll": -40.0, "yaw": -1.0},
+        {"shift_x": 400.0},
+        {"shift_y": -60.0},  # what reaches the canvas's edge goes on below it
+    ]
+    stills = [(seed, pose) for seed in range(6) for pose in poses]
+    placed = [still(seed, **pose) for seed, pose in stills]
+    whole = slice(0, SIDE), slice(0, SIDE)
+    monkeypatch.setattr(render, "_window", lambda box, pose, moves: whole)
+    render._stage.cache_clear()
+    for (seed, pose), frame in zip(stills, placed, strict=True):
+        render._stage.cache_clear()
+        np.testing.assert_array_equal(frame, still(seed, **pose))
 
 
 @pytest.mark.parametrize("action", [*ACTIONS, "blink", "talk"])
