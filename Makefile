@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/run.stamp  ## renders talking faces, prepares them, trains, evaluates, predicts
 	$(BIN)/python -m data_prep --dataset=synthetic --clips=770 --out=demo/data \
-	    --image_size=64 --sample_rate=16000 --detect_every=12
+	    --image_size=48 --sample_rate=16000 --detect_every=6 --min_face=80
 	$(BIN)/python main.py --config=configs/demo.py --workdir=demo/run
 	$(BIN)/python -m data_prep.synthetic --clip=demo/new_clip.mp4 --label=Surprise --seed=2026
 	$(BIN)/python -m mmadfer_jax.predict demo/new_clip.mp4 --checkpoint=demo/run
