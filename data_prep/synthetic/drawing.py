@@ -108,7 +108,7 @@ def lambert(height: np.ndarray, light: tuple[float, float, float], pixel: float)
     """Light on a height map [H, W] whose grid step is `pixel`, in the heights' unit.
 
     Returns:
-      Diffuse light and shine, both in [0, 1], [H, W].
+        Diffuse light and shine, both in [0, 1], [H, W].
     """
     slopes = [
         cv2.Sobel(height, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=1 / (8 * pixel)) for dx in (1, 0)

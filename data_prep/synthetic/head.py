@@ -38,12 +38,12 @@ class Head:
     """Layers and fields of one person, all on the canvas.
 
     Attributes:
-      skin: face and ears without eyes, brows and mouth.
-      hair: before the face, None when bald.
-      hair_behind: behind the neck, None where it is short.
-      depth: float32, how far each pixel comes towards the camera, 0 to 1 at the tip of the nose.
-      fields: for each of `DEFORMING`, offsets to where skin is pulled from, float32 [H, W, 2]
-        in `REGION`.
+        skin: Face and ears without eyes, brows and mouth.
+        hair: Before the face, None when bald.
+        hair_behind: Behind the neck, None where it is short.
+        depth: Float32, how far each pixel comes towards the camera, 0 to 1 at the tip of the nose.
+        fields: For each of `DEFORMING`, offsets to where skin is pulled from, float32 [H, W, 2] in
+            `REGION`.
     """
 
     skin: Layer

@@ -37,14 +37,14 @@ class Voice:
     """Everything the synthesiser needs; contours are at `CONTROL_RATE`.
 
     Attributes:
-      samples: length at `SAMPLE_RATE`.
-      pitch: [n] Hz.
-      energy: [n] linear gain, syllables and loudness together.
-      vowels: [n, 3] formant frequencies, Hz, before the vocal tract's scale.
-      tract: scale of the formants (long tracts below 1).
-      breath, rough, tilt: as in `VoiceScript`.
-      room: level of the noise floor, dB.
-      noise_seed: seed of breath and room noise.
+        samples: Length at `SAMPLE_RATE`.
+        pitch: [n] Hz.
+        energy: [n] linear gain, syllables and loudness together.
+        vowels: [n, 3] formant frequencies, Hz, before the vocal tract's scale.
+        tract: Scale of the formants (long tracts below 1).
+        breath, rough, tilt: As in `VoiceScript`.
+        room: Level of the noise floor, dB.
+        noise_seed: Seed of breath and room noise.
     """
 
     samples: int
@@ -98,9 +98,9 @@ def expression_contour(share: np.ndarray, face: FaceScript, stretch: np.ndarray)
     """Rest, onset, apex, offset as a curve in [0, 1].
 
     Args:
-      share: times as shares of the clip.
-      face: the script with its four times.
-      stretch: shifts of the apex's start and end.
+        share: Times as shares of the clip.
+        face: The script with its four times.
+        stretch: Shifts of the apex's start and end.
     """
     knots = np.array(face.times)
     knots[1:3] += stretch

@@ -42,9 +42,9 @@ class FaceScript:
     """Muscles at the apex, and when they move.
 
     Attributes:
-      apex: how far each of `ACTIONS` goes; those not named rest.
-      times: when the muscles leave rest, reach the apex, leave it and are at rest again, as
-        shares of the clip.
+        apex: How far each of `ACTIONS` goes; those not named rest.
+        times: When the muscles leave rest, reach the apex, leave it and are at rest again, as
+            shares of the clip.
     """
 
     apex: dict[str, float]
@@ -56,15 +56,16 @@ class VoiceScript:
     """A way of speaking, relative to the speaker's own voice.
 
     Attributes:
-      rate: syllables a second.
-      duty: share of a syllable that sounds; small is staccato.
-      pitch: factors on the speaker's pitch at start, middle and end of the clip.
-      lilt: pitch rise within each syllable, as a share.
-      tremor: depth of an 8 Hz shake of pitch and loudness.
-      level: loudness, dB.
-      breath: share of noise in the source.
-      rough: share of every second pulse that is missing (a growl).
-      tilt: dB an octave the spectrum falls above 500 Hz, lips included; about -12 is a calm voice.
+        rate: Syllables a second.
+        duty: Share of a syllable that sounds; small is staccato.
+        pitch: Factors on the speaker's pitch at start, middle and end of the clip.
+        lilt: Pitch rise within each syllable, as a share.
+        tremor: Depth of an 8 Hz shake of pitch and loudness.
+        level: Loudness, dB.
+        breath: Share of noise in the source.
+        rough: Share of every second pulse that is missing (a growl).
+        tilt: DB an octave the spectrum falls above 500 Hz, lips included; about -12 is a calm
+            voice.
     """
 
     rate: float
