@@ -7,7 +7,9 @@ run in its data is one number, and going on from it costs nothing.
 
 import functools
 import gc
+import multiprocessing
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 
@@ -275,8 +277,18 @@ def _iterate(clips: _Clips, num_workers: int) -> Batches:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain reads its flags when it starts a worker
         options = grain.MultiprocessingOptions(num_workers, max(ahead // num_workers, 1))
-        dataset = dataset.mp_prefetch(options)
+        dataset = dataset.mp_prefetch(options, _end_with_parent)
     return Batches(iter(dataset.batch(clips.local_batch_size)), num_workers > 0)
+
+
+def _end_with_parent(*_: int) -> None:
+    """Lets a worker end with the process it works for; one that was killed cannot tell it to."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def to_global(
