@@ -40,12 +40,9 @@ def listed_tensors() -> dict[str, tuple[tuple[int, ...], bool]]:
         }
 
 
-def released_tensors(image_size: int = 224) -> dict[str, np.ndarray]:
-    """All tensors of a released checkpoint of that image size, from the formula."""
-    shapes = {name: shape for name, (shape, _) in listed_tensors().items()}
-    patches = (image_size // 16) ** 2
-    shapes["image_encoder.pos_embed"] = (1, 1 + patches + 6, 768)
-    return {name: formula(name, shape) for name, shape in shapes.items()}
+def released_tensors() -> dict[str, np.ndarray]:
+    """All tensors of a released checkpoint, from the formula."""
+    return {name: formula(name, shape) for name, (shape, _) in listed_tensors().items()}
 
 
 def inputs(seed: int, image_size: int, clips: int = 2) -> tuple[np.ndarray, np.ndarray]:

@@ -146,8 +146,8 @@ class ModelConfig:
         temporal_head_dim: Width of a head.
         temporal_mlp_dim: Hidden width of its MLPs.
         drop_path: Rate of the last layer's drop paths; it rises linearly from 0.
-        dtype: In which the encoders compute. The head computes in float32, and so do statistics,
-            softmax and loss; parameters are float32 unless stored otherwise.
+        dtype: In which the encoders and the fusion multiply. Tokens, LayerNorms, softmax, means,
+            gates, the head and the loss are float32; so are parameters unless stored otherwise.
     """
 
     num_classes: int = 7

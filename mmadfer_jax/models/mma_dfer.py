@@ -41,10 +41,11 @@ class MmaDfer(nnx.Module):
             for _ in range(config.depth)
         )
         # The head computes in float32: a thousandth of the work, and logits of 8 bits would tie.
-        head = {"dtype": jnp.float32, "rngs": rngs}
-        self.project = linear(image.width, config.temporal_width, **head)
+        self.project = linear(image.width, config.temporal_width, rngs=rngs)
         if audio.width != image.width:
-            self.project_audio = linear(audio.width, config.temporal_width, use_bias=False, **head)
+            self.project_audio = linear(
+                audio.width, config.temporal_width, use_bias=False, rngs=rngs
+            )
         self.temporal = TemporalTransformer(
             config.num_frames,
             config.temporal_width,
@@ -52,9 +53,9 @@ class MmaDfer(nnx.Module):
             config.temporal_heads,
             config.temporal_head_dim,
             config.temporal_mlp_dim,
-            **head,
+            rngs=rngs,
         )
-        self.classifier = linear(config.temporal_width, config.num_classes, **head)
+        self.classifier = linear(config.temporal_width, config.num_classes, rngs=rngs)
 
     def __call__(
         self,
@@ -87,8 +88,7 @@ class MmaDfer(nnx.Module):
         with exact if config.dtype == "float32" else contextlib.nullcontext():
             image, audio = self._encode(frames, spectrogram, key, on_layer)
         with jax.default_matmul_precision("highest"):
-            image = image.reshape(batch, config.num_frames, -1).astype(jnp.float32)  # [B, T, D]
-            audio = audio.astype(jnp.float32)  # [B, 1, D]
+            image = image.reshape(batch, config.num_frames, -1)  # [B, T, D]
             if config.image.width == config.audio.width:
                 features = self.project(image + audio)
             else:
@@ -102,7 +102,7 @@ class MmaDfer(nnx.Module):
         key: jax.Array | None,
         on_layer: Callable[[int, jax.Array, jax.Array], None] | None,
     ) -> tuple[jax.Array, jax.Array]:
-        """The encoders' features, [B*T, 1, D] of every frame and [B, 1, D] of the sound."""
+        """The encoders' features, float32 [B*T, 1, D] of every frame and [B, 1, D] of the sound."""
         config, stages = self.config, dict(map(reversed, enumerate(self.config.stage_starts)))
         image = self.image_encoder.embed(frames.reshape(-1, *frames.shape[2:]))
         audio = self.audio_encoder.embed(spectrogram[..., None])

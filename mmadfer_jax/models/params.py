@@ -18,11 +18,10 @@ from mmadfer_jax.models.mma_dfer import MmaDfer
 Params = dict[str, jax.Array]
 
 # What the encoders turn into the compute type wherever they use it: kept in that type it gives the
-# same answers in half the memory. LayerNorms, gates and the head use float32.
+# same answers in half the memory. Tokens, LayerNorms, gates and the head are float32.
 _CAST = re.compile(
-    r"(image|audio)_encoder\.(cls_token|dist_token|pos_embed|prompts|progressive_prompts\.\d+"
-    r"|patch_embed\.proj\.\w+|blocks\.\d+\.(attn|mlp)\..+)"
-    r"|fusion\.\d+\.(image|audio)_(down|up)\.\w+"
+    r"(image|audio)_encoder\.(patch_embed\.proj\.\w+|blocks\.\d+\.(attn|mlp)\..+)"
+    r"|fusion\.\d+\.(image|audio)_(down|up)\.kernel"
 )
 
 

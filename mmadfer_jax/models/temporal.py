@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 
 from mmadfer_jax.models.fusion import NORM_EPS, linear
 from mmadfer_jax.models.vit import layer_norm
@@ -12,12 +11,12 @@ from mmadfer_jax.models.vit import layer_norm
 class TemporalAttention(nnx.Module):
     """Self-attention with q, k and v without bias, k and v in one matrix, and an output layer."""
 
-    def __init__(self, width: int, heads: int, head_dim: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(self, width: int, heads: int, head_dim: int, *, rngs: nnx.Rngs):
         self.heads = heads
         inner = heads * head_dim
-        self.to_q = linear(width, inner, use_bias=False, dtype=dtype, rngs=rngs)
-        self.to_kv = linear(width, 2 * inner, use_bias=False, dtype=dtype, rngs=rngs)
-        self.to_out = linear(inner, width, dtype=dtype, rngs=rngs)
+        self.to_q = linear(width, inner, use_bias=False, rngs=rngs)
+        self.to_kv = linear(width, 2 * inner, use_bias=False, rngs=rngs)
+        self.to_out = linear(inner, width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps tokens [B, 1 + T, D] to [B, 1 + T, D]."""
@@ -43,16 +42,15 @@ class TemporalLayer(nnx.Module):
         head_dim: int,
         mlp_dim: int,
         *,
-        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        self.attn_norm = layer_norm(width, NORM_EPS, dtype=dtype, rngs=rngs)
-        self.attn_norm2 = layer_norm(width, NORM_EPS, dtype=dtype, rngs=rngs)
-        self.attn = TemporalAttention(width, heads, head_dim, dtype=dtype, rngs=rngs)
-        self.mlp_norm = layer_norm(width, NORM_EPS, dtype=dtype, rngs=rngs)
-        self.mlp_norm2 = layer_norm(width, NORM_EPS, dtype=dtype, rngs=rngs)
-        self.fc1 = linear(width, mlp_dim, dtype=dtype, rngs=rngs)
-        self.fc2 = linear(mlp_dim, width, dtype=dtype, rngs=rngs)
+        self.attn_norm = layer_norm(width, NORM_EPS, rngs=rngs)
+        self.attn_norm2 = layer_norm(width, NORM_EPS, rngs=rngs)
+        self.attn = TemporalAttention(width, heads, head_dim, rngs=rngs)
+        self.mlp_norm = layer_norm(width, NORM_EPS, rngs=rngs)
+        self.mlp_norm2 = layer_norm(width, NORM_EPS, rngs=rngs)
+        self.fc1 = linear(width, mlp_dim, rngs=rngs)
+        self.fc2 = linear(mlp_dim, width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps tokens [B, 1 + T, D] to [B, 1 + T, D]."""
@@ -72,24 +70,19 @@ class TemporalTransformer(nnx.Module):
         head_dim: int,
         mlp_dim: int,
         *,
-        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        self.dtype = dtype
         self.cls_token = nnx.Param(rngs.params.normal((1, 1, width)))
         self.pos_embedding = nnx.Param(rngs.params.normal((1, 1 + num_frames, width)))
         self.layers = nnx.List(
-            TemporalLayer(width, heads, head_dim, mlp_dim, dtype=dtype, rngs=rngs)
-            for _ in range(depth)
+            TemporalLayer(width, heads, head_dim, mlp_dim, rngs=rngs) for _ in range(depth)
         )
 
     def __call__(self, features: jax.Array) -> jax.Array:
         """Maps frame features [B, T, D] to the clip's feature [B, D] (no norm at the end)."""
-        cls = jnp.broadcast_to(
-            self.cls_token[...].astype(self.dtype), (features.shape[0], 1, features.shape[-1])
-        )
+        cls = jnp.broadcast_to(self.cls_token[...], (features.shape[0], 1, features.shape[-1]))
         x = jnp.concatenate([cls, features], axis=1)  # [B, 1 + T, D]
-        x = x + self.pos_embedding[...].astype(self.dtype)
+        x = x + self.pos_embedding[...]
         for layer in self.layers:
             x = layer(x)
         return x[:, 0]

@@ -22,9 +22,12 @@ def _patch_kernel(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp
     return nnx.initializers.xavier_uniform()(key, (math.prod(pixels), width), dtype).reshape(shape)
 
 
-def layer_norm(width: int, eps: float, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """A LayerNorm whose statistics are two-pass and in float32, as PyTorch's."""
-    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=dtype, rngs=rngs)
+def layer_norm(width: int, eps: float, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """A LayerNorm in float32, whose statistics are two-pass as PyTorch's.
+
+    What follows casts to its own type: NNX would cast tokens, scale and bias before it computes.
+    """
+    return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=jnp.float32, rngs=rngs)
 
 
 def drop_path(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
@@ -138,9 +141,9 @@ class Block(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.drop_path_rate = drop_path_rate
-        self.norm1 = layer_norm(width, norm_eps, dtype=dtype, rngs=rngs)
+        self.norm1 = layer_norm(width, norm_eps, rngs=rngs)
         self.attn = Attention(width, heads, dtype=dtype, rngs=rngs)
-        self.norm2 = layer_norm(width, norm_eps, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(width, norm_eps, rngs=rngs)
         self.mlp = Mlp(width, mlp_dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
@@ -167,7 +170,7 @@ class Encoder(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        self.config, self.dtype = config, dtype
+        self.config = config
         width, all_prompts = config.width, prompts * stages
         self.cls_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
         if config.special_tokens == 2:
@@ -200,7 +203,7 @@ class Encoder(nnx.Module):
             )
             for rate in rates
         )
-        self.norm = layer_norm(width, config.norm_eps, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(width, config.norm_eps, rngs=rngs)
 
     def embed(self, pictures: jax.Array) -> jax.Array:
         """Turns pictures into the first layer's tokens.
@@ -209,10 +212,10 @@ class Encoder(nnx.Module):
             pictures: float32 [n, H, W, C], as the config's mean and std take them.
 
         Returns:
-            [n, specials + N + P*G, D] in the compute type.
+            float32 [n, specials + N + P*G, D].
         """
         mean, std = (jnp.array(x).reshape(1, 1, 1, -1) for x in (self.config.mean, self.config.std))
-        pictures = ((pictures - mean) / std).astype(self.dtype)
+        pictures = (pictures - mean) / std
         if self.config.patch_order == "columns":
             pictures = pictures.swapaxes(1, 2)
         n, patches = pictures.shape[0], self.patch_embed(pictures)
@@ -220,11 +223,11 @@ class Encoder(nnx.Module):
         if self.config.special_tokens == 2:
             specials.append(self.dist_token[...])
         before, after = jnp.concatenate(specials, axis=1), self.prompts[...][None]
-        before, after = (
-            jnp.broadcast_to(x, (n, *x.shape[1:])).astype(self.dtype) for x in (before, after)
-        )
+        before, after = (jnp.broadcast_to(x, (n, *x.shape[1:])) for x in (before, after))
+        # Float32, to which the layers' branches add. In bfloat16 a gate of 1e-4 left 99.6 % of the
+        # values as they were; golden runs: gates' gradients 19 % off (now 1 %), CLS tokens 1.2 % (0.7).
         tokens = jnp.concatenate([before, patches, after], axis=1)
-        return tokens + self.pos_embed[...].astype(self.dtype)
+        return tokens + self.pos_embed[...]
 
     def feature(self, tokens: jax.Array) -> jax.Array:
         """The normed special token of the last layer's tokens, [n, N, D] -> [n, 1, D].
@@ -232,14 +235,10 @@ class Encoder(nnx.Module):
         Of two special tokens it is the mean.
         """
         specials = self.norm(tokens[:, : self.config.special_tokens])
-        if self.config.special_tokens == 1:
-            return specials
-        mean = jnp.mean(specials, axis=1, keepdims=True, dtype=jnp.float32)
-        return mean.astype(specials.dtype)
+        return jnp.mean(specials, axis=1, keepdims=True)
 
     def add_stage_prompts(self, tokens: jax.Array, stage: int) -> jax.Array:
         """Adds the progressive prompts of `stage` to that stage's prompt tokens."""
         stages, (prompts, _) = len(self.progressive_prompts), self.progressive_prompts[stage].shape
         first = tokens.shape[1] - (stages - stage) * prompts
-        new = self.progressive_prompts[stage][...].astype(tokens.dtype)
-        return tokens.at[:, first : first + prompts].add(new)
+        return tokens.at[:, first : first + prompts].add(self.progressive_prompts[stage][...])

@@ -1,6 +1,7 @@
 """The authors' program in float32 on the CPU against this one, at full size.
 
-Beside each tolerance stands what was measured (x86-64, jax 0.10.2).
+This one computes in float32, and in bfloat16 as a run does by default. Beside each tolerance stands
+what was measured (x86-64, jax 0.10.2).
 """
 
 import jax
@@ -16,6 +17,7 @@ from mmadfer_jax.training.optimizer import freeze_labels, split
 from mmadfer_jax.weights.layout import to_torch_axes
 from mmadfer_jax.weights.mma_dfer import from_torch, leftovers, to_torch, torch_names
 from tests.golden_weights import (
+    formula,
     golden,
     inputs,
     listed_tensors,
@@ -27,6 +29,7 @@ from tests.sizes import changed, sizes
 
 # The golden spectrograms are normalised already.
 FULL = sizes()
+HALF = changed(FULL, dtype="bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +37,8 @@ def tensors():
     return released_tensors()
 
 
-@pytest.fixture(scope="module")
-def forward(tensors):
-    """Logits, and the CLS tokens after every layer: [12, B, T, D] and [12, B, D]."""
-    config = FULL
+def run_forward(config, tensors):
+    """Logits, and the CLS tokens after every layer: [12, 4, D] of four frames and [12, B, D]."""
 
     def run(params, frames, spectrogram):
         image, audio = [], []
@@ -51,7 +52,18 @@ def forward(tensors):
         return logits, jnp.stack(image[:11] + image[12:]), jnp.stack(audio[:11] + audio[12:])
 
     logits, image, audio = jax.jit(run)(from_torch(tensors, config), *inputs(0, 224))
-    return logits, np.asarray(image).reshape(12, 2, 16, -1), np.asarray(audio)
+    image = np.asarray(image).reshape(12, 2, 16, -1)[:, :, [0, 8]].reshape(12, 4, -1)
+    return np.asarray(logits), image, np.asarray(audio)
+
+
+@pytest.fixture(scope="module")
+def forward(tensors):
+    return run_forward(FULL, tensors)
+
+
+@pytest.fixture(scope="module")
+def forward_in_half(tensors):
+    return run_forward(HALF, tensors)
 
 
 def test_every_tensor_of_a_released_checkpoint_goes_in_and_out_unchanged(tensors):
@@ -77,9 +89,24 @@ def test_logits(forward):
 @pytest.mark.parametrize("layer", range(12))
 def test_class_tokens_of_every_layer(forward, layer):
     expected = golden("forward_dfew_224")
-    image = forward[1][layer][:, [0, 8]].reshape(4, -1)
-    assert relative_error(image, expected["image_cls"][layer]) < 1e-4  # measured at most 1.0e-6
-    assert relative_error(forward[2][layer], expected["audio_cls"][layer]) < 1e-4  # 1.0e-6
+    # Measured at most 1.0e-6.
+    assert relative_error(forward[1][layer], expected["image_cls"][layer]) < 1e-4
+    assert relative_error(forward[2][layer], expected["audio_cls"][layer]) < 1e-4
+
+
+def rms_error(found, expected):
+    return float(np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)))
+
+
+def test_logits_and_class_tokens_in_bfloat16(forward_in_half):
+    expected = golden("forward_dfew_224")
+    logits, image, audio = forward_in_half
+    assert relative_error(logits, expected["logits"]) < 2e-2  # measured 6.5e-3
+    assert (logits.argmax(-1) == expected["logits"].argmax(-1)).all()
+    for layer in range(12):
+        # Measured 3.1e-3 to 4.6e-3 and 3.6e-3 to 6.7e-3; with tokens in bfloat16 up to 1.2e-2.
+        assert rms_error(image[layer], expected["image_cls"][layer]) < 9e-3
+        assert rms_error(audio[layer], expected["audio_cls"][layer]) < 9e-3
 
 
 def recording(logits):
@@ -98,12 +125,11 @@ def recording(logits):
     return recording_apply_fn
 
 
-@pytest.fixture(scope="module")
-def training():
-    """Four steps at S = 112: per step loss, logits, rate; first gradients; parameters."""
-    config = changed(FULL, image_shape=112, drop_path=0.0)
+def run_training(config, tensors, steps):
+    """Steps at S = 112: per step loss, logits, rate; first gradients; parameters."""
+    config = changed(config, image_shape=112, drop_path=0.0)
     program = program_of(config)
-    before, frozen = split(from_torch(released_tensors(112), config), program.labels)
+    before, frozen = split(from_torch(tensors, config), program.labels)
     labels, logits = golden("train_dfew_112")["labels"], []
     state, losses, gradients = program.init_state(before), [], None
     placed, key = program.place_frozen(frozen), program.key(0)
@@ -111,7 +137,7 @@ def training():
         patch.setattr(training_program, "apply_fn", recording(logits))
         # The golden frames are floats, and not augmented.
         patch.setattr(training_program, "augment", lambda frames, *_: frames)
-        for i in range(4):
+        for i in range(steps):
             frames, spectrogram = inputs(100 + i, 112)
             batch = {"frames": frames, "spectrogram": spectrogram}
             batch["label"] = labels[i].astype(np.int32)
@@ -125,12 +151,29 @@ def training():
     return {
         "losses": losses,
         "logits": np.stack(logits),
-        "rates": [float(program.schedule(i)) for i in range(4)],
+        "rates": [float(program.schedule(i)) for i in range(steps)],
         "gradients": {names[path]: x for path, x in gradients.items()},
         "before": {names[path]: x for path, x in before.items()},
         "after": {names[path]: x for path, x in jax.device_get(state.trainable).items()},
         "paths": {name: path for path, name in names.items()},
     }
+
+
+@pytest.fixture(scope="module")
+def small_tensors(tensors):
+    """Of a checkpoint of S = 112."""
+    name = "image_encoder.pos_embed"
+    return {**tensors, name: formula(name, (1, 1 + 7 * 7 + 6, 768))}
+
+
+@pytest.fixture(scope="module")
+def training(small_tensors):
+    return run_training(FULL, small_tensors, 4)
+
+
+@pytest.fixture(scope="module")
+def training_in_half(small_tensors):
+    return run_training(HALF, small_tensors, 2)
 
 
 def test_losses_rates_and_logits_of_four_steps(training):
@@ -175,3 +218,28 @@ def test_tensors_after_four_steps(training):
     for name, expected in reference.items():
         found = to_torch_axes(training["paths"][name], np.asarray(training["after"][name]))
         assert relative_error(found, expected) < 5e-6, name  # measured 4.8e-7
+
+
+def test_training_in_bfloat16(training_in_half):
+    """Two steps: the second shows what the first has changed, and later ones cost 10 s each."""
+    expected, gradients = golden("train_dfew_112"), training_in_half["gradients"]
+    losses, logits = training_in_half["losses"], training_in_half["logits"]
+    # Measured 2.6e-4 and 8.2e-4; with tokens in bfloat16 3.3e-3 and 9.9e-4.
+    np.testing.assert_allclose(losses, expected["losses"][:2], rtol=2.5e-3)
+    assert relative_error(logits, expected["logits"][:2]) < 2e-2  # measured 5.3e-3
+    assert (logits.argmax(-1) == expected["logits"][:2].argmax(-1)).all()
+    gates = {name for path, name in torch_names(HALF).items() if "_gate" in path}
+    reference = values("grad_norm/")
+    norms = {name: float(np.linalg.norm(gradients[name])) for name in reference}
+    # `norm2` has none.
+    rest = [name for name, norm in reference.items() if norm > 0 and name not in gates]
+    errors = [abs(norms[name] / reference[name] - 1) for name in rest]
+    # Measured 6.6e-4 and 5.3e-3; with biases added in bfloat16 theirs are up to 0.26 off.
+    assert np.median(errors) < 2e-3
+    assert max(errors) < 2e-2
+    # A gate's is what is left of large terms that cancel. Measured 1.0e-2; with tokens in bfloat16
+    # it is 0.19.
+    found, wanted = (
+        np.array([float(x[name]) for name in sorted(gates)]) for x in (norms, reference)
+    )
+    assert rms_error(found, wanted) < 5e-2
