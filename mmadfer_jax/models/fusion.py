@@ -78,13 +78,13 @@ class FusionBottleneck(nnx.Module):
         """Fuses the two token sequences of one layer.
 
         Args:
-          image: tokens of every frame [B*T, N, D].
-          audio: tokens of every clip [B, M, D].
-          num_frames: T.
+            image: Tokens of every frame [B*T, N, D].
+            audio: Tokens of every clip [B, M, D].
+            num_frames: T.
 
         Returns:
-          The two sequences, shapes unchanged. All frames of a clip get the same audio mean; the
-          audio gets the mean over frames and tokens of the image side before its own addition.
+            The two sequences, shapes unchanged. All frames of a clip get the same audio mean; the
+            audio gets the mean over frames and tokens of the image side before its own addition.
         """
         zv = self.image_norm(self.image_down(image))  # [B*T, N, R]
         za = self.audio_norm(self.audio_down(audio))  # [B, M, R]
