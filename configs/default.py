@@ -26,8 +26,8 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
 
-    # Sizes of the model; the number of classes comes from the data. bfloat16: the encoders compute
-    # in 16 bits; float32 is what parity with the authors' program was measured in.
+    # Sizes of the model; the number of classes comes from the data. bfloat16: the encoders multiply
+    # in 16 bits (docs/fidelity.md has the error); float32 is the type of the authors' program.
     config.model = ConfigDict(
         {
             "num_frames": 16,

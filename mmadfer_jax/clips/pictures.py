@@ -60,7 +60,8 @@ class Pictures:
             else:
                 self.problems = [HDR]
                 return shown
-        return self._reformatter.reformat(frame, **form)
+        # One thread: clips are prepared side by side, and starting others costs a seventh.
+        return self._reformatter.reformat(frame, threads=1, **form)
 
 
 _state = threading.local()

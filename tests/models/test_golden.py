@@ -125,8 +125,8 @@ def recording(logits):
     return recording_apply_fn
 
 
-def run_training(config, tensors, steps):
-    """Steps at S = 112: per step loss, logits, rate; first gradients; parameters."""
+def run_training(config, tensors):
+    """Four steps at S = 112: per step loss, logits, rate; first gradients; parameters."""
     config = changed(config, image_shape=112, drop_path=0.0)
     program = program_of(config)
     before, frozen = split(from_torch(tensors, config), program.labels)
@@ -137,7 +137,7 @@ def run_training(config, tensors, steps):
         patch.setattr(training_program, "apply_fn", recording(logits))
         # The golden frames are floats, and not augmented.
         patch.setattr(training_program, "augment", lambda frames, *_: frames)
-        for i in range(steps):
+        for i in range(4):
             frames, spectrogram = inputs(100 + i, 112)
             batch = {"frames": frames, "spectrogram": spectrogram}
             batch["label"] = labels[i].astype(np.int32)
@@ -151,7 +151,7 @@ def run_training(config, tensors, steps):
     return {
         "losses": losses,
         "logits": np.stack(logits),
-        "rates": [float(program.schedule(i)) for i in range(steps)],
+        "rates": [float(program.schedule(i)) for i in range(4)],
         "gradients": {names[path]: x for path, x in gradients.items()},
         "before": {names[path]: x for path, x in before.items()},
         "after": {names[path]: x for path, x in jax.device_get(state.trainable).items()},
@@ -168,12 +168,12 @@ def small_tensors(tensors):
 
 @pytest.fixture(scope="module")
 def training(small_tensors):
-    return run_training(FULL, small_tensors, 4)
+    return run_training(FULL, small_tensors)
 
 
 @pytest.fixture(scope="module")
 def training_in_half(small_tensors):
-    return run_training(HALF, small_tensors, 2)
+    return run_training(HALF, small_tensors)
 
 
 def test_losses_rates_and_logits_of_four_steps(training):
@@ -220,14 +220,13 @@ def test_tensors_after_four_steps(training):
         assert relative_error(found, expected) < 5e-6, name  # measured 4.8e-7
 
 
-def test_training_in_bfloat16(training_in_half):
-    """Two steps: the second shows what the first has changed, and later ones cost 10 s each."""
+def test_four_steps_in_bfloat16(training_in_half):
     expected, gradients = golden("train_dfew_112"), training_in_half["gradients"]
     losses, logits = training_in_half["losses"], training_in_half["logits"]
-    # Measured 2.6e-4 and 8.2e-4; with tokens in bfloat16 3.3e-3 and 9.9e-4.
-    np.testing.assert_allclose(losses, expected["losses"][:2], rtol=2.5e-3)
-    assert relative_error(logits, expected["logits"][:2]) < 2e-2  # measured 5.3e-3
-    assert (logits.argmax(-1) == expected["logits"][:2].argmax(-1)).all()
+    # Measured at most 2.8e-3, of the first two 8.2e-4; with tokens in bfloat16 6.9e-3.
+    np.testing.assert_allclose(losses, expected["losses"], rtol=6e-3)
+    assert relative_error(logits, expected["logits"]) < 1.2e-2  # measured 4.4e-3; else 1.3e-2
+    assert (logits.argmax(-1) == expected["logits"].argmax(-1)).all()
     gates = {name for path, name in torch_names(HALF).items() if "_gate" in path}
     reference = values("grad_norm/")
     norms = {name: float(np.linalg.norm(gradients[name])) for name in reference}
