@@ -73,7 +73,7 @@ def test_patches_tokens_and_positions(pair):
         *(frames, sound),
     )
     to_torch = lambda x: torch.from_numpy(x).permute(0, 3, 1, 2)  # noqa: E731
-    # measured 2e-7
+    # measured 6.2e-7
     assert_close(image, twin.image_encoder.embed(to_torch(frames)), 1e-5)
     assert_close(audio, twin.audio_model.embed(to_torch(sound)), 1e-5)
 
@@ -126,7 +126,7 @@ def compare_whole(config, twin):
             torch.from_numpy(frames).permute(0, 1, 4, 2, 3), torch.from_numpy(sound)[:, None]
         )
     assert found.shape == (2, config.num_classes)
-    assert_close(found, expected, 1e-4)  # measured at most 4e-6
+    assert_close(found, expected, 1e-5)  # measured at most 3.0e-7
 
 
 @pytest.mark.parametrize(
