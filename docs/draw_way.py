@@ -61,7 +61,9 @@ def main() -> None:
         left = 0.012 + 0.022 * i
         picture(figure, (left, 0.56 - 0.028 * i, 0.115, 0.30), frames[frame])
         crop = prepared.frames[frame]
-        picture(figure, (left + 0.262, 0.60 - 0.028 * i, 0.085, 0.222), crop)
+        picture(
+            figure, (left + 0.262, 0.60 - 0.028 * i, 0.085, 0.222), crop, interpolation="bicubic"
+        )
     axes.text(0.11, 0.90, "video", ha="center", fontsize=10)
     axes.text(0.345, 0.90, "face crops (MTCNN)", ha="center", fontsize=10)
     mel = prepared.spectrogram.T
