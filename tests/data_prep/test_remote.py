@@ -13,6 +13,7 @@ from web import served
 
 from data_prep.__main__ import main
 from mmadfer_jax import files
+from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
@@ -76,9 +77,8 @@ def test_the_same_bytes_come_out_behind_urls(source, prepared, memory, monkeypat
     assert "gone.mp4: no such file" in manifest
     before = contents(memory)
     with served(source.parent) as server:
-        monkeypatch.setattr(
-            "data_prep.pool.ProcessPoolExecutor", None
-        )  # nothing is left to prepare
+        # Nothing is left to prepare.
+        monkeypatch.setattr("data_prep.pool.ProcessPoolExecutor", None)
         prepare(f"{server.url}/{source.name}", memory)
     assert contents(memory) == before
 
@@ -136,9 +136,15 @@ def test_training_reads_parts_of_shards(prepared):
         shards = [part for path, part in server.requests if path.endswith("of-00002")]
         assert len(shards) == 1
         assert shards[0].startswith("bytes=")
-        options = {"batch_size": 2, "num_frames": 4, "spectrogram_length": 64}
         batches = [
-            list(pipeline.eval_batches(where, ["test"], num_workers=workers, **options))
+            list(
+                pipeline.eval_batches(
+                    RecordSource(where, ["test"]),
+                    Reading(num_frames=4, length=64),
+                    batch_size=2,
+                    num_workers=workers,
+                )
+            )
             for where, workers in ((prepared, 0), (server.url, 0), (server.url, 1))
         ]
     for other in batches[1:]:
