@@ -13,11 +13,10 @@ from data_prep.datasets.places import locate
 from data_prep.listing import Known, Listing, some
 from mmadfer_jax.errors import UserError
 
-NUM_CLASSES = 43
 KNOWN = Known(
     clips=8996,
     splits={"part1": 1818, "part2": 1809, "part3": 1798, "part4": 1788, "part5": 1783},
-    num_classes=NUM_CLASSES,
+    num_classes=43,
 )
 
 
