@@ -247,12 +247,7 @@ def _load_run(workdir: Path, face_model: str | None) -> TrainedModel:
     def params(saved: Saved) -> dict[str, np.ndarray]:
         shapes = abstract_params(saved.card.model)
         labels = freeze_labels(shapes, saved.card.training["config"]["freeze"])
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        abstract = {
-            name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
-            for name, x in split(shapes, labels)[0].items()
-        }
-        return jax.device_get(checkpoints.trainable(saved, abstract))
+        return checkpoints.trainable(saved, split(shapes, labels)[0])
 
     with Checkpoints(workdir) as checkpoints:
         saved, trainable = checkpoints.newest(params)

@@ -15,7 +15,9 @@ _FOLDER = "frozen"
 
 
 def weights_sha256(params: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, shapes and float32 values, independent of the order of the dict."""
+    """SHA-256 over names, shapes and float32 values, in any order of the dict; "" of none."""
+    if not params:
+        return ""
     digest = hashlib.sha256()
     for path in sorted(params):
         array = np.ascontiguousarray(params[path], dtype=np.float32)
@@ -24,24 +26,25 @@ def weights_sha256(params: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def write_frozen(workdir: Path, params: Mapping[str, np.ndarray]) -> str:
+def write_frozen(workdir: Path, params: Mapping[str, np.ndarray], sha256: str) -> None:
     """Puts frozen weights into a run's directory, in float32, unless they are there.
 
     Where a run beside this one has the same, its file is shared by a hard link, which takes no room
     and stays whole when either run is moved or deleted.
 
-    Returns:
-        Their `weights_sha256`; "" where nothing is frozen.
+    Args:
+        workdir: The run's.
+        params: Path -> array; none where all is trained.
+        sha256: Their `weights_sha256`.
 
     Raises:
         OSError: The disk refused; nothing is left behind.
     """
     if not params:
-        return ""
-    sha256 = weights_sha256(params)
+        return
     path = _path(workdir, sha256)
     if path.exists() and _holds(path, sha256):
-        return sha256
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     files.sweep(path.parent)
     path.unlink(missing_ok=True)
@@ -49,10 +52,9 @@ def write_frozen(workdir: Path, params: Mapping[str, np.ndarray]) -> str:
         with contextlib.suppress(OSError):
             path.hardlink_to(other)
             if _holds(path, sha256):
-                return sha256
+                return
             path.unlink()
     write_safetensors(path, params, {"content": "frozen"})
-    return sha256
 
 
 def read_frozen(workdir: Path, sha256: str) -> dict[str, np.ndarray]:

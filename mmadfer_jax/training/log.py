@@ -41,7 +41,7 @@ class TrainingLog:
 
     def __init__(
         self,
-        workdir: Path,
+        workdir: Path | None,
         epochs: Epochs,
         *,
         batch_size: int,
@@ -52,7 +52,7 @@ class TrainingLog:
         """Begins, or goes on after a checkpoint.
 
         Args:
-            workdir: Gets `metrics.jsonl` and `tensorboard/`.
+            workdir: Gets `metrics.jsonl` and `tensorboard/`; with None it only sums up.
             epochs: The run's.
             batch_size: Clips a step.
             every_steps: Steps between two lines.
@@ -60,21 +60,22 @@ class TrainingLog:
             progress: What `progress` gave then; the history is written anew from it.
         """
         progress = progress or {}
-        self._workdir, self._epochs = Path(workdir), epochs
+        self._workdir, self._epochs = workdir, epochs
         self._batch_size, self._every_steps = batch_size, every_steps
         self.history: list[dict[str, Any]] = list(progress.get("history", []))
         self.sums = dict(progress.get("epoch_sums") or _no_sums())
         self._clock = (time.monotonic(), start_step)
         self._write_history()
-        self._events = Writer(str(self._workdir / "tensorboard"))
+        self._events = Writer(str(workdir / "tensorboard")) if workdir else None
         self._console = console()
+        self._console.quiet = workdir is None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total} steps, {task.fields[rate]}"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=workdir is None or not self._console.is_terminal,
         )
         total = epochs.total_steps
         self._task = self._bar.add_task("training", total=total, completed=start_step, rate="")
@@ -85,8 +86,13 @@ class TrainingLog:
 
         A killed run goes on after the checkpoint and never logs them again.
         """
-        self._events.flush()
+        if self._events:
+            self._events.flush()
         return {"epoch_sums": dict(self.sums), "history": list(self.history)}
+
+    def has_open_epoch(self, step: int) -> bool:
+        """Whether the epoch that `step` steps end was not closed, as its evaluation was cut off."""
+        return self.sums["steps"] > 0 and self._epochs.finished(step)[1] == 0
 
     def is_due(self, step: int) -> bool:
         """Whether a line is to be shown after so many steps."""
@@ -102,8 +108,7 @@ class TrainingLog:
         now, (then, last) = time.monotonic(), self._clock
         self._clock = (now, step)
         rate = (step - last) / max(now - then, 1e-9)
-        for name, value in {**metrics, "learning_rate": learning_rate}.items():
-            self._events.add_scalar(f"train/{name}", float(value), step)
+        self._log("train", {**metrics, "learning_rate": learning_rate}, step)
         epoch, total = self._epochs.finished(step - 1)[0] + 1, self._epochs.total_steps
         loss, accuracy = (self.sums[name] / self.sums["steps"] for name in ("loss", "accuracy"))
         text = f"epoch {epoch} loss {loss:.4f} accuracy {accuracy:.1%}"
@@ -127,8 +132,7 @@ class TrainingLog:
         self.history.append(row)
         self.sums = _no_sums()
         self._write_history()
-        for name, value in test.items():
-            self._events.add_scalar(f"test/{name.removeprefix('test_')}", value, step)
+        self._log("test", {name.removeprefix("test_"): value for name, value in test.items()}, step)
         shown = ", ".join(f"{name} {value:.2%}" for name, value in test.items())
         self._console.print(
             f"epoch {row['epoch']} done: train_loss {row['train_loss']:.4f}, "
@@ -136,14 +140,22 @@ class TrainingLog:
         )
         self._clock = (time.monotonic(), step)  # evaluation is no part of the training speed
 
+    def _log(self, group: str, values: Mapping[str, float], step: int) -> None:
+        if self._events:
+            for name, value in values.items():
+                self._events.add_scalar(f"{group}/{name}", float(value), step)
+
     def _write_history(self) -> None:
+        if self._workdir is None:
+            return
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.history)
         files.write(self._workdir / HISTORY, lines)
 
     def close(self) -> None:
         """Ends the display and flushes the events."""
         self._bar.stop()
-        self._events.close()
+        if self._events:
+            self._events.close()
 
 
 def _no_sums() -> dict[str, float]:
