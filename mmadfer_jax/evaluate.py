@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.clips.clip import NATIVE
@@ -23,7 +24,7 @@ from mmadfer_jax.training import processes, provenance
 from mmadfer_jax.training.frozen import weights_sha256
 from mmadfer_jax.training.log import console
 from mmadfer_jax.training.program import Program
-from mmadfer_jax.training.settings import check_settings, fill_from, local_workdir, resolve
+from mmadfer_jax.training.settings import check_settings, fill_from, open_workdir, resolve
 from mmadfer_jax.training.sharding import make_mesh
 
 _LESS_MEMORY = "lower the batch size (--batch_size, config.eval.batch_size)"
@@ -32,7 +33,7 @@ _LESS_MEMORY = "lower the batch size (--batch_size, config.eval.batch_size)"
 def evaluate(
     model: TrainedModel,
     source: RecordSource,
-    out: Path,
+    out: Path | UPath,
     *,
     batch_size: int = 16,
     num_workers: int = 0,
@@ -108,7 +109,7 @@ def _doubts(model: TrainedModel, info: DatasetInfo) -> list[str]:
     ]
 
 
-def evaluate_run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+def evaluate_run(config: ConfigDict, workdir: str | Path | UPath) -> dict[str, Any]:
     """Evaluates the newest checkpoint of a run on the test splits of its fold, in its directory.
 
     Returns:
@@ -118,7 +119,7 @@ def evaluate_run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         UserError: There is no checkpoint, or it does not fit the settings or the data.
     """
     check_settings(config)
-    workdir = local_workdir(workdir)
+    workdir = open_workdir(workdir)
     model = load_model(workdir)
     fold = open_fold(config.data.dir, config.data.fold)
     settings = resolve(config, fold, fill_from(model.card.model))
@@ -139,11 +140,15 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m mmadfer_jax.evaluate", description=__doc__)
     add = parser.add_argument
-    add("model", type=Path, help="a run's --workdir, a model file, or a released checkpoint")
+    add(
+        "model",
+        type=files.as_path,
+        help="a run's --workdir, a model file, or a released checkpoint",
+    )
     add("--data", required=True, metavar="DIR", help="a prepared dataset")
     add("--fold", type=int, default=1, help="whose test part is taken, in five-fold sets (1)")
     add("--split", action="append", metavar="NAME", help="a split to take instead; repeatable")
-    add("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
+    add("--out", type=files.as_path, required=True, metavar="DIR", help="where the report goes")
     add("--batch_size", type=int, default=16, help="clips of a batch (16)")
     add("--num_workers", type=int, default=0, help="processes that read clips (threads)")
     add(
@@ -183,7 +188,7 @@ def _evaluate(flags: argparse.Namespace) -> dict[str, Any]:
         )
 
 
-def _kept(folder: Path) -> AbstractContextManager[None]:
+def _kept(folder: Path | UPath) -> AbstractContextManager[None]:
     """The lock of the process that writes; nothing for the others."""
     return files.lock(folder) if processes.is_primary() else nullcontext()
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from clu import parameter_overview
 from ml_collections import ConfigDict
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
@@ -33,7 +34,7 @@ from mmadfer_jax.training.settings import (
     Settings,
     check_settings,
     fill_from,
-    local_workdir,
+    open_workdir,
     resolve,
 )
 from mmadfer_jax.training.sharding import bytes_held, make_mesh
@@ -65,7 +66,7 @@ class Run(NamedTuple):
     notes: Sequence[str]
 
 
-def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+def train(config: ConfigDict, workdir: str | Path | UPath) -> dict[str, Any]:
     """Trains `config` in `workdir`, going on from its newest checkpoint, and reports at the end.
 
     A run that was killed anywhere gives, started again, the numbers of one that was not: the state,
@@ -83,7 +84,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     #### Settings and data. Whatever does not fit is refused before anything slow starts.
     processes.progress("reading settings and data")
     check_settings(config)
-    workdir = local_workdir(workdir)
+    workdir = open_workdir(workdir)
     fold = open_fold(config.data.dir, config.data.fold)
     provenance.check_same_everywhere(config, fold, workdir)
     primary = processes.is_primary()
@@ -201,7 +202,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         )
 
 
-def _begin(config: ConfigDict, fold: Fold, workdir: Path) -> Run:
+def _begin(config: ConfigDict, fold: Fold, workdir: Path | UPath) -> Run:
     """A run from the first step: encoders from their files or a whole model, the rest drawn."""
     base = load_model(config.init_from) if config.init_from else None
     encoders = Encoders.read(
@@ -254,7 +255,7 @@ def _describe_base(base: TrainedModel, fold: Fold, places: Sequence[int] | None)
 
 
 def _go_on(
-    config: ConfigDict, fold: Fold, workdir: Path, checkpoints: Checkpoints, saved: Saved
+    config: ConfigDict, fold: Fold, workdir: Path | UPath, checkpoints: Checkpoints, saved: Saved
 ) -> Run:
     """A run from a checkpoint; it needs no file beside its own directory and the data."""
     card = saved.card
@@ -274,7 +275,7 @@ def _go_on(
 
 
 def _announce(
-    config: ConfigDict, fold: Fold, run: Run, passed_over: Sequence[str], workdir: Path
+    config: ConfigDict, fold: Fold, run: Run, passed_over: Sequence[str], workdir: Path | UPath
 ) -> None:
     """Prints what is about to run and writes it beside the run."""
     program, start = run.program, int(run.state.step)

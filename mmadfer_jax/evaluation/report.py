@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.evaluation.evaluator import Answers
@@ -16,7 +17,7 @@ from mmadfer_jax.evaluation.metrics import confusion_matrix, per_class_recall, s
 
 
 def write_report(
-    folder: Path | None,
+    folder: Path | UPath | None,
     answers: Answers,
     classes: Sequence[str],
     *,
@@ -54,7 +55,7 @@ def write_report(
     }
     if folder is None:
         return results
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     files.sweep(folder)
     files.write(folder / "predictions.csv", _predictions(answers, classes))
     with files.whole(folder / "confusion_matrix.png") as path:

@@ -21,7 +21,10 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
+from upath import UPath
 
+from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.training import processes
@@ -64,7 +67,7 @@ class Checkpoints:
         damaged: Step -> what is wrong and where it went, of those that `newest` passed over.
     """
 
-    def __init__(self, workdir: Path, *, keep: int = 2, writing: bool = False):
+    def __init__(self, workdir: str | Path | UPath, *, keep: int = 2, writing: bool = False):
         """Opens them.
 
         Args:
@@ -77,17 +80,17 @@ class Checkpoints:
             UserError: There is none to read and none may be made.
         """
         hush_orbax()
-        self._workdir = Path(workdir)
+        self._workdir = files.as_path(workdir)
         self.directory = (self._workdir / _FOLDER).absolute()
         self.damaged: dict[int, str] = {}
-        if not writing and not self.directory.is_dir():
+        if not writing and not files.is_folder(self.directory):
             raise UserError(
                 f"{workdir} holds no checkpoint (no folder {_FOLDER} in it); give the --workdir of "
                 "a training run"
             )
         self._writing = writing and processes.is_primary()
         if self._writing:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.directory)
         processes.gather("opening the checkpoints", None)
         # One process writes and each reads for itself: what trains is small, and Orbax's own ways
         # to wait for other processes have no end where one of them dies.
@@ -113,20 +116,20 @@ class Checkpoints:
             self.close()
             raise UserError(f"{workdir} holds no finished checkpoint; train first")
 
-    def _path_for_orbax(self) -> Path:
-        """The directory by a name without brackets.
+    def _path_for_orbax(self) -> epath.Path:
+        """The directory, by a name without brackets where it is on the disk.
 
         Orbax looks for the parts of a checkpoint with glob, unescaped: below "[x]" it finds none of
         them, and saves nothing without a word.
         """
         self._closing = contextlib.ExitStack()
-        if glob.escape(str(self.directory)) == str(self.directory):
-            return self.directory
-        self.directory.mkdir(parents=True, exist_ok=True)
+        plain = glob.escape(str(self.directory)) == str(self.directory)
+        if plain or files.is_remote(self.directory):
+            return epath.Path(str(self.directory))
         folder = self._closing.enter_context(tempfile.TemporaryDirectory(prefix="mmadfer_"))
         link = Path(folder, _FOLDER)
         link.symlink_to(self.directory)
-        return link
+        return epath.Path(link)
 
     def newest(self, restore: Callable[[Saved], T]) -> tuple[Saved, T] | None:
         """The newest checkpoint that is whole, and what `restore` makes of it; None without any.
@@ -234,7 +237,7 @@ class Checkpoints:
         Raises:
             UserError: That says how much there is and how much it takes.
         """
-        if not self._writing:
+        if not self._writing or files.is_remote(self.directory):
             return
         # Orbax writes small arrays in blocks and merges them after.
         wanted = 1.5 * sum(x.nbytes for x in jax.tree.leaves(state)) + 16e6
@@ -282,8 +285,8 @@ class Checkpoints:
             return
         for step, why in self.damaged.items():
             target = self._workdir / _DAMAGED / f"{step}-{time.time_ns()}"
-            target.parent.mkdir(exist_ok=True)
-            (self.directory / str(step)).rename(target)
+            files.make_folder(target.parent)
+            files.move(self.directory / str(step), target)
             self.damaged[step] = f"{why}; it now lies in {target}"
         self._manager.reload()
 

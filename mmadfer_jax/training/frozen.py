@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
@@ -26,7 +27,7 @@ def weights_sha256(params: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def write_frozen(workdir: Path, params: Mapping[str, np.ndarray], sha256: str) -> None:
+def write_frozen(workdir: Path | UPath, params: Mapping[str, np.ndarray], sha256: str) -> None:
     """Puts frozen weights into a run's directory, in float32, unless they are there.
 
     Where a run beside this one has the same, its file is shared by a hard link, which takes no room
@@ -43,21 +44,22 @@ def write_frozen(workdir: Path, params: Mapping[str, np.ndarray], sha256: str) -
     if not params:
         return
     path = _path(workdir, sha256)
-    if path.exists() and _holds(path, sha256):
+    if files.is_file(path) and _holds(path, sha256):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     files.sweep(path.parent)
-    path.unlink(missing_ok=True)
-    for other in sorted(workdir.absolute().parent.glob(f"*/{_FOLDER}/{path.name}")):
-        with contextlib.suppress(OSError):
-            path.hardlink_to(other)
-            if _holds(path, sha256):
-                return
-            path.unlink()
+    files.remove(path)
+    if isinstance(path, Path):
+        for other in sorted(workdir.absolute().parent.glob(f"*/{_FOLDER}/{path.name}")):
+            with contextlib.suppress(OSError):
+                path.hardlink_to(other)
+                if _holds(path, sha256):
+                    return
+                path.unlink()
     write_safetensors(path, params, {"content": "frozen"})
 
 
-def read_frozen(workdir: Path, sha256: str) -> dict[str, np.ndarray]:
+def read_frozen(workdir: Path | UPath, sha256: str) -> dict[str, np.ndarray]:
     """Reads the frozen weights of a run back.
 
     Raises:
@@ -66,12 +68,13 @@ def read_frozen(workdir: Path, sha256: str) -> dict[str, np.ndarray]:
     if not sha256:
         return {}
     path = _path(workdir, sha256)
-    if not path.is_file():
+    if not files.is_file(path):
         raise UserError(
             f"{path} is missing: the frozen weights of the run. Copy the whole run again, or put "
             "the file back from another run of the same encoders"
         )
-    params = read_tensors(path).tensors
+    with files.local_copy(path) as copy:
+        params = read_tensors(copy).tensors
     if weights_sha256(params) != sha256:
         raise UserError(
             f"{path} is damaged: its weights do not have the SHA-256 of its name. Copy it again, "
@@ -80,12 +83,13 @@ def read_frozen(workdir: Path, sha256: str) -> dict[str, np.ndarray]:
     return params
 
 
-def _holds(path: Path, sha256: str) -> bool:
+def _holds(path: Path | UPath, sha256: str) -> bool:
     try:
-        return weights_sha256(read_tensors(path).tensors) == sha256
+        with files.local_copy(path) as copy:
+            return weights_sha256(read_tensors(copy).tensors) == sha256
     except UserError:
         return False
 
 
-def _path(workdir: Path, sha256: str) -> Path:
+def _path(workdir: Path | UPath, sha256: str) -> Path | UPath:
     return workdir / _FOLDER / f"{sha256}.safetensors"

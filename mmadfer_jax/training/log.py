@@ -1,9 +1,11 @@
 """What a run tells: live progress on the terminal, TensorBoard events, and a line an epoch."""
 
+import contextlib
 import datetime
 import json
 import math
 import re
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tensorboard.summary import Writer
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.training.epochs import Epochs
 from mmadfer_jax.training.optimizer import FROZEN, count, split
 
 HISTORY = "metrics.jsonl"
+_EVENTS = "tensorboard"
 _PLAIN_WIDTH = 110  # columns of the table of parameters where no terminal says how wide it is
 
 
@@ -41,7 +45,7 @@ class TrainingLog:
 
     def __init__(
         self,
-        workdir: Path | None,
+        workdir: Path | UPath | None,
         epochs: Epochs,
         *,
         batch_size: int,
@@ -66,7 +70,8 @@ class TrainingLog:
         self.sums = dict(progress.get("epoch_sums") or _no_sums())
         self._clock = (time.monotonic(), start_step)
         self._write_history()
-        self._events = Writer(str(workdir / "tensorboard")) if workdir else None
+        self._closing = contextlib.ExitStack()
+        self._events = self._open_events()
         self._console = console()
         self._console.quiet = workdir is None
         self._bar = Progress(
@@ -86,8 +91,7 @@ class TrainingLog:
 
         A killed run goes on after the checkpoint and never logs them again.
         """
-        if self._events:
-            self._events.flush()
+        self._keep_events()
         return {"epoch_sums": dict(self.sums), "history": list(self.history)}
 
     def has_open_epoch(self, step: int) -> bool:
@@ -140,6 +144,24 @@ class TrainingLog:
         )
         self._clock = (time.monotonic(), step)  # evaluation is no part of the training speed
 
+    def _open_events(self) -> Writer | None:
+        if self._workdir is None:
+            return None
+        self._events_folder = self._workdir / _EVENTS
+        if files.is_remote(self._workdir):  # buckets know no appending
+            folder = self._closing.enter_context(tempfile.TemporaryDirectory(prefix="mmadfer_"))
+            self._events_folder = Path(folder)
+        return Writer(str(self._events_folder))
+
+    def _keep_events(self) -> None:
+        """Puts all events of before where the run is."""
+        if self._events is None:
+            return
+        self._events.flush()
+        if files.is_remote(self._workdir):
+            for path in self._events_folder.iterdir():
+                files.upload(path, self._workdir / _EVENTS / path.name)
+
     def _log(self, group: str, values: Mapping[str, float], step: int) -> None:
         if self._events:
             for name, value in values.items():
@@ -154,8 +176,10 @@ class TrainingLog:
     def close(self) -> None:
         """Ends the display and flushes the events."""
         self._bar.stop()
-        if self._events:
-            self._events.close()
+        with self._closing:
+            self._keep_events()
+            if self._events:
+                self._events.close()
 
 
 def _no_sums() -> dict[str, float]:

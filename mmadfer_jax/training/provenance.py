@@ -86,7 +86,7 @@ def check_same_everywhere(config: ConfigDict, fold: Fold, workdir: Path | UPath)
     processes.agree("their data", flat(describe_data(fold)))
 
 
-def check_same_run(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> None:
+def check_same_run(now: Mapping[str, Any], card: ModelCard, workdir: Path | UPath) -> None:
     """Refuses settings other than those of the run in a directory.
 
     Args:
@@ -110,7 +110,7 @@ def check_same_run(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> No
         )
 
 
-def check_same_files(config: Mapping[str, Any], card: ModelCard, workdir: Path) -> None:
+def check_same_files(config: Mapping[str, Any], card: ModelCard, workdir: Path | UPath) -> None:
     """Refuses encoder files other than those a run began with, where they are there.
 
     Raises:
@@ -127,7 +127,7 @@ def check_same_files(config: Mapping[str, Any], card: ModelCard, workdir: Path) 
             )
 
 
-def check_same_data(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> None:
+def check_same_data(now: Mapping[str, Any], card: ModelCard, workdir: Path | UPath) -> None:
     """Refuses to train on with other clips than before: batches would hold others, silently.
 
     Args:
