@@ -3,7 +3,8 @@
     python benchmarks/reads.py --out=benchmarks/results/reads.json
 
 "opening" is measured: the indices of a dataset of a million clips, whose shards are holes of the
-right size, are read as a run reads them. "feeding" is simulated: N processes read the rows of
+right size, are read as a run reads them. So is "a read over http": what it costs the reader, from a
+server on this machine, without encryption. "feeding" is simulated: N processes read the rows of
 global batches from a bucket, in order, and the devices of all step together, so that the slowest
 read of N processes holds up all of them. A read takes a latency that is log-normal, the time of its
 bytes, and that of decoding; latencies are assumptions and stand beside the result.
@@ -11,14 +12,17 @@ bytes, and that of decoding; latencies are assumptions and stand beside the resu
 
 import argparse
 import dataclasses
+import http.server
 import json
 import math
+import multiprocessing
 import os
 import pickle
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from machine import stamp
+from upath import UPath
 
+from mmadfer_jax import files
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.data.shards import index_path, shard_name
@@ -164,6 +170,56 @@ def opening(clips: int, clips_a_shard: int, size: int) -> dict[str, Any]:
     }
 
 
+class _Bytes(http.server.BaseHTTPRequestHandler):
+    """Any part of a large file of zeros."""
+
+    protocol_version = "HTTP/1.1"
+    size = 64_000_000
+
+    def do_HEAD(self) -> None:
+        """Tells its size."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(self.size))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        """Sends a part."""
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        self.send_response(206)
+        self.send_header("Content-Length", str(int(last) + 1 - int(first)))
+        self.send_header("Content-Range", f"bytes {first}-{last}/{self.size}")
+        self.end_headers()
+        self.wfile.write(bytes(int(last) + 1 - int(first)))
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def _serve(port: multiprocessing.Queue) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Bytes)
+    port.put(server.server_port)
+    server.serve_forever()
+
+
+def over_http(size: int, reads: int = 600) -> dict[str, float]:
+    """Milliseconds of a core that a read costs the reader, by threads that read at once."""
+    spawn = multiprocessing.get_context("spawn")
+    port, found = spawn.Queue(), {}
+    server = spawn.Process(target=_serve, args=(port,), daemon=True)
+    server.start()
+    path = UPath(f"http://127.0.0.1:{port.get()}/shard")
+    files.read_range(path, 0, size)
+    for threads in (1, 8, 32):
+        with ThreadPoolExecutor(threads) as pool:
+            start = time.process_time()
+            list(pool.map(lambda i: files.read_range(path, i * 1000, size), range(reads)))
+            used = time.process_time() - start
+        found[f"{threads} threads"] = round(1000 * used / reads, 2)
+    server.terminate()
+    return found
+
+
 def feeding(megabytes: float) -> list[dict[str, Any]]:
     """Two machines, latencies of two kinds, and readers in threads or as workers."""
     machines = {
@@ -210,6 +266,7 @@ def main() -> None:
     result = stamp() | {
         "megabytes_a_clip": flags.megabytes,
         "opening": opening(flags.clips, flags.clips_a_shard, int(flags.megabytes * 1e6)),
+        "core_milliseconds_a_read_over_http": over_http(int(flags.megabytes * 1e6)),
         "feeding": feeding(flags.megabytes),
     }
     print(json.dumps(result, indent=1))
