@@ -217,9 +217,7 @@ def device() -> Line:
     return dict(zip(fields.split(","), values, strict=False))
 
 
-def run(
-    parts: Mapping[str, Part], *, toy: bool, seconds: float, cache: str
-) -> Iterator[Line]:
+def run(parts: Mapping[str, Part], *, toy: bool, seconds: float, cache: str) -> Iterator[Line]:
     """All parts, one after the other, within a time."""
     end = time.monotonic() + seconds
     environment = {

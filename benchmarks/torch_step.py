@@ -15,6 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
+from train_step import seconds_of
 
 from mmadfer_jax.models.config import ModelConfig
 from tests.torch_twin import Attention, Twin
@@ -115,19 +116,21 @@ def measure(make: Callable[..., Any], batch: int, steps: int, warmup: int) -> di
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     torch._dynamo.reset()  # what other settings compiled
-    step, seconds = make(), []
-    for _ in range(warmup + steps):
-        start = time.perf_counter()
-        value = step()
-        if DEVICE == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    median = statistics.median(seconds[warmup:])
+    start, step = time.perf_counter(), make()
+    value = _waited(step())
+    first = time.perf_counter() - start
+    median = statistics.median(seconds_of(step, steps, warmup, _waited))
     return {
         "batch": batch,
         "clips_per_second": round(batch / median, 3),
         "median_ms": round(1000 * median, 3),
-        "first_step_seconds": round(seconds[0], 1),
+        "first_step_seconds": round(first, 1),
         "peak_bytes": torch.cuda.max_memory_allocated() if DEVICE == "cuda" else None,
         "finite": bool(value.isfinite().all()),
     }
+
+
+def _waited(value: torch.Tensor) -> torch.Tensor:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return value

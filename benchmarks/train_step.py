@@ -29,6 +29,8 @@ from mmadfer_jax.training.optimizer import count, split
 from mmadfer_jax.training.program import Program
 from mmadfer_jax.training.sharding import make_mesh
 
+_LONG = 10  # seconds
+
 
 def recipe(*, toy: bool = False, **model: Any) -> ConfigDict:
     """DFEW's config, `model` with other sizes; `toy` is so small that a test can run it."""
@@ -94,13 +96,23 @@ def peak_bytes() -> int | None:
     return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
-def seconds_of(call: Callable[[], Any], steps: int, warmup: int) -> list[float]:
-    """Seconds of each call after the first ones, waiting for what it gives."""
-    seconds = []
+def seconds_of(
+    call: Callable[[], Any],
+    steps: int,
+    warmup: int,
+    wait: Callable[[Any], Any] = jax.block_until_ready,
+) -> list[float]:
+    """Seconds of each call after the first ones, waiting for what it gives.
+
+    After ten seconds three are enough.
+    """
+    seconds, began = [], time.perf_counter()
     for _ in range(warmup + steps):
         start = time.perf_counter()
-        jax.block_until_ready(call())
+        wait(call())
         seconds.append(time.perf_counter() - start)
+        if len(seconds) >= warmup + 3 and time.perf_counter() - began > _LONG:
+            break
     return seconds[warmup:]
 
 
