@@ -115,6 +115,11 @@ def get_config() -> ConfigDict:
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
     config.sharding = ((r".*", ()),)
 
+    # How it is computed, which a run may change when it goes on: attention "auto", "xla" or
+    # "cudnn"; and what is computed again for the gradient, to save memory: "none", "attention" or
+    # "layers".
+    config.compute = ConfigDict({"attention": "auto", "remat": "none"})
+
     # Preparation settings in which the data may differ from the checkpoint, by name.
     config.allow_mismatch = ()
     return config

@@ -8,7 +8,7 @@ from mmadfer_jax.clips.reading import MISSING_SOUND, Reading
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import ModelConfig
 
-CARD_FORMAT = 1
+CARD_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)

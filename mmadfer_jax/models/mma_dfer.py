@@ -5,12 +5,14 @@ Dynamic Facial Expression Recognition in-the-wild", CVPRW 2024, arXiv 2404.09010
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mmadfer_jax.models.compute import Compute
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.fusion import FusionBottleneck, linear
 from mmadfer_jax.models.temporal import TemporalTransformer
@@ -63,6 +65,7 @@ class MmaDfer(nnx.Module):
         spectrogram: jax.Array,
         *,
         key: jax.Array | None = None,
+        compute: Compute | None = None,
         on_layer: Callable[[int, jax.Array, jax.Array], None] | None = None,
     ) -> jax.Array:
         """Computes class logits.
@@ -71,6 +74,7 @@ class MmaDfer(nnx.Module):
             frames: [B, T, S, S, 3], RGB in [0, 1].
             spectrogram: [B, 512, 128] (time, mel), log-mel padded with zeros.
             key: PRNG key of the drop paths (training); None is evaluation, which is deterministic.
+            compute: How it is computed; by default as on jax's first device.
             on_layer: Called as `on_layer(i, image_tokens, audio_tokens)` after each layer, and once
                 more with i = depth for the two features after the final norms; for inspection.
 
@@ -81,12 +85,13 @@ class MmaDfer(nnx.Module):
             ValueError: An input's shape is not the configured one.
         """
         config, batch = self.config, frames.shape[0]
+        compute = (compute or Compute()).on(jax.default_backend(), config.dtype)
         _check_shape("frames", frames, (batch, config.num_frames, *config.image.shape, 3))
         _check_shape("spectrogram", spectrogram, (batch, *config.audio.shape))
         # GPUs and TPUs would otherwise multiply float32 in fewer bits.
         exact = jax.default_matmul_precision("highest")
         with exact if config.dtype == "float32" else contextlib.nullcontext():
-            image, audio = self._encode(frames, spectrogram, key, on_layer)
+            image, audio = self._encode(frames, spectrogram, key, compute, on_layer)
         with jax.default_matmul_precision("highest"):
             image = image.reshape(batch, config.num_frames, -1)  # [B, T, D]
             if config.image.width == config.audio.width:
@@ -100,17 +105,22 @@ class MmaDfer(nnx.Module):
         frames: jax.Array,
         spectrogram: jax.Array,
         key: jax.Array | None,
+        compute: Compute,
         on_layer: Callable[[int, jax.Array, jax.Array], None] | None,
     ) -> tuple[jax.Array, jax.Array]:
         """The encoders' features, float32 [B*T, 1, D] of every frame and [B, 1, D] of the sound."""
         config, stages = self.config, dict(map(reversed, enumerate(self.config.stage_starts)))
         image = self.image_encoder.embed(frames.reshape(-1, *frames.shape[2:]))
         audio = self.audio_encoder.embed(spectrogram[..., None])
-        for i in range(config.depth):
+
+        def layer(i: int, image: jax.Array, audio: jax.Array) -> tuple[jax.Array, jax.Array]:
             image_key, audio_key = _layer_keys(key, i)
-            audio = self.audio_encoder.blocks[i](audio, audio_key)  # [B, M, D]
-            image = self.image_encoder.blocks[i](image, image_key)  # [B*T, N, D]
-            image, audio = self.fusion[i](image, audio, config.num_frames)
+            audio = self.audio_encoder.blocks[i](audio, audio_key, compute.attention)  # [B, M, D]
+            image = self.image_encoder.blocks[i](image, image_key, compute.attention)  # [B*T, N, D]
+            return self.fusion[i](image, audio, config.num_frames)
+
+        for i in range(config.depth):
+            image, audio = compute.layer(functools.partial(layer, i))(image, audio)
             if i in stages:
                 image = self.image_encoder.add_stage_prompts(image, stages[i])
                 audio = self.audio_encoder.add_stage_prompts(audio, stages[i])

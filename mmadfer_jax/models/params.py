@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mmadfer_jax.models.compute import Compute
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.mma_dfer import MmaDfer
 
@@ -68,10 +69,13 @@ def bind(config: ModelConfig, params: Params) -> MmaDfer:
     return nnx.merge(graph, state)
 
 
-def apply_fn(config: ModelConfig) -> Callable[..., jax.Array]:
-    """`apply(params, frames, spectrogram, key=None) -> logits`, pure, to be jitted."""
+def apply_fn(config: ModelConfig, compute: Compute | None = None) -> Callable[..., jax.Array]:
+    """`apply(params, frames, spectrogram, key=None) -> logits`, pure, to be jitted.
+
+    See `MmaDfer.__call__`.
+    """
 
     def apply(params: Params, frames: jax.Array, spectrogram: jax.Array, key=None) -> jax.Array:
-        return bind(config, params)(frames, spectrogram, key=key)
+        return bind(config, params)(frames, spectrogram, key=key, compute=compute)
 
     return apply

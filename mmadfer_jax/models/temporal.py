@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mmadfer_jax.models.attention import softmax_attention
 from mmadfer_jax.models.fusion import NORM_EPS, linear
 from mmadfer_jax.models.vit import layer_norm
 
@@ -23,7 +24,7 @@ class TemporalAttention(nnx.Module):
         n, tokens, _ = x.shape
         q = self.to_q(x).reshape(n, tokens, self.heads, -1)
         kv = self.to_kv(x).reshape(n, tokens, 2, self.heads, -1)
-        out = jax.nn.dot_product_attention(q, kv[:, :, 0], kv[:, :, 1])
+        out = softmax_attention(q, kv[:, :, 0], kv[:, :, 1])
         return self.to_out(out.reshape(n, tokens, -1))
 
 

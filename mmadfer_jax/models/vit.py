@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from mmadfer_jax.models.attention import softmax_attention
 from mmadfer_jax.models.config import EncoderConfig
 
 # Encoder weights are normally replaced by pre-trained ones; from scratch they start as MAE's do.
@@ -97,21 +98,39 @@ def sincos_positions(rows: int, columns: int, width: int) -> jax.Array:
     return jnp.concatenate([by_row, by_column], axis=1)[:, :width]
 
 
+class Qkv(nnx.Module):
+    """The three linear layers to q, k and v, in one kernel [3, D, D] and one bias [3, D].
+
+    Columns of each are the heads one after the other: split over a mesh axis, heads stay whole.
+    """
+
+    def __init__(self, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.dtype = dtype
+        # From scratch they start as the one layer that they are in timm and in MAE.
+        joined = _encoder_linear["kernel_init"](rngs.params(), (width, 3 * width))
+        self.kernel = nnx.Param(joined.reshape(width, 3, width).swapaxes(0, 1))
+        self.bias = nnx.Param(jnp.zeros((3, width)))
+
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        """Maps tokens [n, N, D] to three of [n, N, D]."""
+        x, kernel, bias = (x.astype(self.dtype) for x in (x, self.kernel[...], self.bias[...]))
+        # Three products: on a CPU faster than one whose result is taken apart.
+        return [x @ kernel[i] + bias[i, None, None] for i in range(3)]
+
+
 class Attention(nnx.Module):
-    """Multi-head self-attention with q, k and v in one matrix, as timm lays it out."""
+    """Multi-head self-attention."""
 
     def __init__(self, width: int, heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads = heads
-        self.qkv = nnx.Linear(width, 3 * width, dtype=dtype, rngs=rngs, **_encoder_linear)
+        self.qkv = Qkv(width, dtype=dtype, rngs=rngs)
         self.proj = nnx.Linear(width, width, dtype=dtype, rngs=rngs, **_encoder_linear)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps tokens [n, N, D] to [n, N, D]."""
-        n, tokens, width = x.shape
-        qkv = self.qkv(x).reshape(n, tokens, 3, self.heads, width // self.heads)
-        q, k, v = (qkv[:, :, i] for i in range(3))
-        out = jax.nn.dot_product_attention(q, k, v)  # softmax in float32
-        return self.proj(out.reshape(n, tokens, width))
+    def __call__(self, x: jax.Array, implementation: str = "xla") -> jax.Array:
+        """Maps tokens [n, N, D] to [n, N, D] by one of the implementations of `attention`."""
+        q, k, v = (x.reshape(*x.shape[:2], self.heads, -1) for x in self.qkv(x))
+        out = softmax_attention(q, k, v, implementation)
+        return self.proj(out.reshape(x.shape))
 
 
 class Mlp(nnx.Module):
@@ -146,10 +165,12 @@ class Block(nnx.Module):
         self.norm2 = layer_norm(width, norm_eps, rngs=rngs)
         self.mlp = Mlp(width, mlp_dim, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, key: jax.Array | None = None, attention: str = "xla"
+    ) -> jax.Array:
         """Maps tokens [n, N, D] to [n, N, D]; `key` draws the drop paths, None drops nothing."""
         attn_key, mlp_key = (None, None) if key is None else jax.random.split(key)
-        x = x + drop_path(self.attn(self.norm1(x)), self.drop_path_rate, attn_key)
+        x = x + drop_path(self.attn(self.norm1(x), attention), self.drop_path_rate, attn_key)
         return x + drop_path(self.mlp(self.norm2(x)), self.drop_path_rate, mlp_key)
 
 

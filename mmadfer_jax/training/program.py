@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from mmadfer_jax.clips.audio import MEL_BINS
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.compute import Compute
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import Params, abstract_params, apply_fn, stored_dtype
 from mmadfer_jax.models.pixels import resize
@@ -50,6 +51,7 @@ class Program:
         config: The settings, as `plain` gives them, with the model's sizes filled in.
         mesh: Of devices, which may be those of a topology description.
         model: The model's sizes.
+        compute: How it is computed on the mesh.
         shapes: Shape and type of every parameter by its path.
         labels: "frozen" or "trained" for each.
         shardings: Of each.
@@ -61,8 +63,9 @@ class Program:
         """Checks the settings; computes nothing.
 
         Args:
-            config: Of `model`, `freeze` and `sharding`; of `augment` and `train` too where training
-                steps are wanted; in `train` also the fields of `Epochs`, which the data give.
+            config: Of `model`, `compute`, `freeze` and `sharding`; of `augment` and `train` too
+                where training steps are wanted; in `train` also the fields of `Epochs`, which the
+                data give.
             mesh: As `sharding.make_mesh` makes it.
 
         Raises:
@@ -75,6 +78,8 @@ class Program:
                 f"config.model.audio.shape is {self.model.audio.shape}; prepared spectrograms have "
                 f"{MEL_BINS} mel bins"
             )
+        platform = mesh.devices.flat[0].platform
+        self.compute = Compute.from_dict(config["compute"]).on(platform, self.model.dtype)
         self.shapes = abstract_params(self.model)
         rules = [tuple(rule) for rule in config["freeze"]]
         self.labels = freeze_labels(self.shapes, rules)
@@ -89,7 +94,7 @@ class Program:
     def for_evaluation(cls, model: ModelConfig, mesh: Mesh) -> "Program":
         """The program of a trained model: no training step, everything frozen."""
         rules = {"freeze": [(".*", FROZEN)], "sharding": [(".*", ())]}
-        return cls({"model": model.to_dict(), **rules}, mesh)
+        return cls({"model": model.to_dict(), "compute": {}, **rules}, mesh)
 
     @functools.cached_property
     def epochs(self) -> Epochs:
@@ -201,7 +206,8 @@ class Program:
     def _train_step(
         self, state: TrainState, frozen: Params, batch: Batch, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        apply, augmentation = apply_fn(self.model), Augmentation(**self.config["augment"])
+        apply = apply_fn(self.model, self.compute)
+        augmentation = Augmentation(**self.config["augment"])
         augment_key, drop_path_key = jax.random.split(jax.random.fold_in(key, state.step))
         frames = augment(batch["frames"], augment_key, self.model.image_size, augmentation)
 
@@ -233,7 +239,8 @@ class Program:
 
     def _eval_step(self, trainable: Params, frozen: Params, batch: Batch) -> jax.Array:
         frames = resize(batch["frames"], self.model.image_size)
-        return apply_fn(self.model)({**frozen, **trainable}, frames, batch["spectrogram"])
+        apply = apply_fn(self.model, self.compute)
+        return apply({**frozen, **trainable}, frames, batch["spectrogram"])
 
     def lower_train(self, batch_size: int, side: int | None = None) -> jax.stages.Lowered:
         """The training step, lowered for this mesh; `.compile()` it, and look at what it costs."""

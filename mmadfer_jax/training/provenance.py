@@ -20,6 +20,7 @@ _FREE = (
     "audio_sha256",
     "audio_weights",
     "checkpoint.",
+    "compute.",
     "data.dir",
     "data.num_workers",
     "eval.",

@@ -20,7 +20,7 @@ from mmadfer_jax.weights.pickles import damaged, import_torch, odd_tensors, read
 
 # The entry of our own files, and of what we export, that says what is in them (JSON).
 OWN_FORMAT = "mmadfer_jax"
-OWN_VERSION = 2
+OWN_VERSION = 3
 
 # What a directory of weights may hold, the best first.
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz")

@@ -126,7 +126,10 @@ def foreign_names(layout: tuple[Rule, ...], paths: Iterable[str]) -> dict[str, t
 
 
 def to_our_axes(path: str, tensor: np.ndarray) -> np.ndarray:
-    """PyTorch's axes to Flax's: Linear [out, in] -> [in, out], Conv OIHW -> HWIO."""
+    """PyTorch's axes to ours: Linear [out, in] -> [in, out], Conv OIHW -> HWIO, qkv apart."""
+    if ".qkv." in path:
+        apart = tensor.reshape(3, -1, *tensor.shape[1:])  # [3, out] or [3, out, in]
+        return apart.swapaxes(1, 2) if tensor.ndim == 2 else apart
     if not path.endswith(".kernel"):
         return tensor
     return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T
@@ -134,6 +137,9 @@ def to_our_axes(path: str, tensor: np.ndarray) -> np.ndarray:
 
 def to_torch_axes(path: str, array: np.ndarray) -> np.ndarray:
     """The inverse of `to_our_axes`."""
+    if ".qkv." in path:
+        apart = array.swapaxes(1, 2) if array.ndim == 3 else array
+        return apart.reshape(-1, *apart.shape[2:])
     if not path.endswith(".kernel"):
         return array
     return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
@@ -152,7 +158,9 @@ def _join_torch(path: str, parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _torch_shape(path: str, shape: Shape, parts: int) -> Shape:
-    if path.endswith(".kernel"):
+    if ".qkv." in path:
+        shape = (3 * shape[-1], *shape[1:-1])
+    elif path.endswith(".kernel"):
         shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
     return (shape[0] // parts, *shape[1:])
 
@@ -165,17 +173,15 @@ def flax_attention(heads: int) -> Axes:
     """The axes of the original JAX ViT: ours, but with the heads as an axis of their own."""
 
     def join(path: str, parts: list[np.ndarray]) -> np.ndarray:
-        if path.endswith("qkv.kernel"):
-            return np.concatenate([p.reshape(p.shape[0], -1) for p in parts], axis=1)
-        if path.endswith("qkv.bias"):
-            return np.concatenate([p.reshape(-1) for p in parts])
+        if ".qkv." in path:
+            return np.stack([p.reshape(*p.shape[:-2], -1) for p in parts])
         if path.endswith("attn.proj.kernel"):
             return parts[0].reshape(-1, parts[0].shape[-1])
         return parts[0]
 
     def shape(path: str, shape: Shape, parts: int) -> Shape:
-        if re.search(r"qkv\.(kernel|bias)$", path):
-            return (*shape[:-1], heads, shape[-1] // parts // heads)
+        if ".qkv." in path:
+            return (*shape[1:-1], heads, shape[-1] // heads)
         if path.endswith("attn.proj.kernel"):
             return (heads, shape[0] // heads, shape[1])
         return shape

@@ -112,8 +112,8 @@ def test_logits_and_class_tokens_in_bfloat16(forward_in_half):
 def recording(logits):
     """`apply_fn` that also puts what it gives into a list."""
 
-    def recording_apply_fn(config):
-        apply = apply_fn(config)
+    def recording_apply_fn(*settings):
+        apply = apply_fn(*settings)
 
         def run(*args):
             out = apply(*args)

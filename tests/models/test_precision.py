@@ -108,8 +108,8 @@ def test_the_encoders_multiply_in_16_bits_and_the_head_exactly(config):
     head = 1 + 7 * config.temporal_depth + 1  # project, temporal layers, classifier
     head += config.image.width != config.audio.width
     assert found.count(("float32", True)) == head
-    # Patches; of a layer qkv, two of the attention, proj, fc1, fc2; down and up of the bottleneck.
-    assert found.count(("bfloat16", False)) == 2 + 2 * (6 + 2) * config.depth
+    # Patches; of a layer q, k, v, two of the attention, proj, fc1, fc2; down and up.
+    assert found.count(("bfloat16", False)) == 2 + 2 * (8 + 2) * config.depth
     assert len(found) == found.count(("float32", True)) + found.count(("bfloat16", False))
 
 

@@ -69,7 +69,7 @@ def on_one_device():
             {"fsdp": 2, "tensor": 2},
             [
                 (r".*\.fc1\.kernel", ("fsdp", "tensor")),
-                (r".*\.qkv\.kernel", ("fsdp", None)),
+                (r".*\.qkv\.kernel", (None, "fsdp")),
                 (".*", ()),
             ],
         ),
@@ -88,7 +88,7 @@ def test_one_device_equals_four(on_one_device, axes, rules):
         assert far.mean() < 0.01, path
     if "fsdp" in axes:  # frozen weights are truly split
         kernel = "image_encoder.blocks.0.attn.qkv.kernel"
-        assert shards[kernel] == (SMALL.image.width // 2, 3 * SMALL.image.width)
+        assert shards[kernel] == (3, SMALL.image.width // 2, SMALL.image.width)
 
 
 def test_an_axis_that_splits_nothing_is_refused():

@@ -124,11 +124,11 @@ def test_attention_of_the_jax_vit_is_the_one_of_its_joined_form(tmp_path):
     params = read_encoder(read_tensors(tmp_path / "x.npz")).params
     x = np.random.default_rng(1).standard_normal((5, WIDTH), np.float32)
     prefix = "Transformer/encoderblock_1/MultiHeadDotProductAttention_1/"
-    joined = x @ params["blocks.1.attn.qkv.kernel"] + params["blocks.1.attn.qkv.bias"]
+    qkv = x @ params["blocks.1.attn.qkv.kernel"] + params["blocks.1.attn.qkv.bias"][:, None]
     for i, name in enumerate(("query", "key", "value")):
         kernel, bias = raw[f"{prefix}{name}/kernel"], raw[f"{prefix}{name}/bias"]
         expected = np.einsum("nd,dhk->nhk", x, kernel) + bias
-        found = joined.reshape(5, 3, HEADS, -1)[:, i]
+        found = qkv[i].reshape(5, HEADS, -1)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     heads = x.reshape(5, HEADS, -1)
     expected = np.einsum("nhk,hkd->nd", heads, raw[prefix + "out/kernel"])

@@ -381,7 +381,7 @@ def test_our_own_files_come_back_and_say_what_they_are(tmp_path):
     write_safetensors(tmp_path / "a.safetensors", {"x": TENSORS["a.weight"].T}, {"kind": "mae"})
     file = read_tensors(tmp_path / "a.safetensors")
     np.testing.assert_array_equal(file.tensors["x"], TENSORS["a.weight"].T)
-    assert file.own == {"format": 2, "kind": "mae"}
+    assert file.own == {"format": 3, "kind": "mae"}
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 

@@ -75,7 +75,8 @@ def test_everything_is_filled_and_the_rest_is_drawn_by_the_seed(files):
             np.testing.assert_array_equal(params[path], drawn[path], err_msg=path)
     np.testing.assert_array_equal(params["image_encoder.cls_token"], IMAGE["cls_token"])
     np.testing.assert_array_equal(
-        params["audio_encoder.blocks.1.attn.qkv.kernel"], AUDIO["blocks.1.attn.qkv.weight"].T
+        np.hstack(params["audio_encoder.blocks.1.attn.qkv.kernel"]),
+        AUDIO["blocks.1.attn.qkv.weight"].T,
     )
     assert sources["image"]["kind"] == "mae"
     assert sources["audio"]["kind"] == "audiomae"
@@ -187,7 +188,8 @@ def test_what_a_config_leaves_open_comes_from_the_files(files):
     assert config == changed(CONFIG, image_norm_eps=1e-12, image_mean=half, image_std=half)
     params, sources = initial_params(config, seed=0, encoders=encoders)
     np.testing.assert_array_equal(
-        params["image_encoder.blocks.0.attn.qkv.kernel"], IMAGE["blocks.0.attn.qkv.weight"].T
+        np.hstack(params["image_encoder.blocks.0.attn.qkv.kernel"]),
+        IMAGE["blocks.0.attn.qkv.weight"].T,
     )
     assert sources["image"]["normalised_as_in_pretraining"] is True
 

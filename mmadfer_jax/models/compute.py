@@ -1,0 +1,81 @@
+"""How the model is computed; what it computes, its sizes and its types, is `ModelConfig`."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.ad_checkpoint import checkpoint_policies
+
+from mmadfer_jax.errors import UserError
+
+ATTENTIONS = ("auto", "xla", "cudnn")
+# What a layer keeps for its gradient beside its input: everything, its matrix products, nothing.
+_KEPT = {
+    "none": None,
+    "attention": checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "layers": checkpoint_policies.nothing_saveable,
+}
+REMATS = tuple(_KEPT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """Settings that change time and memory, and answers by no more than rounding.
+
+    A run may go on with other ones, and they are not on a model's card.
+
+    Attributes:
+        attention: "xla" for attention as matrix products, "cudnn" for NVIDIA's fused kernel
+            (bfloat16 on a GPU alone), "auto" for the faster one of the two on the devices at hand.
+        remat: What is computed a second time for the gradient (rematerialisation). "none" keeps all
+            that the gradient needs. "attention" keeps the products of tokens with weights, and
+            computes attention, LayerNorms and GELUs again. "layers" keeps the tokens between the
+            layers and computes each layer again.
+    """
+
+    attention: str = "auto"
+    remat: str = "none"
+
+    def __post_init__(self):
+        for name, choices in (("attention", ATTENTIONS), ("remat", REMATS)):
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"config.compute.{name} is {getattr(self, name)!r}; expected one of {choices}"
+                )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Compute":
+        """Builds it from `config.compute`; what is absent has its default.
+
+        Raises:
+            UserError: For an unknown name or a bad value.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if unknown := sorted(set(values) - set(names)):
+            raise UserError(
+                f"unknown settings {', '.join('config.compute.' + name for name in unknown)}; "
+                "known are " + ", ".join("config.compute." + name for name in names)
+            )
+        return cls(**values)
+
+    def on(self, platform: str, dtype: str) -> "Compute":
+        """With "auto" decided for a platform ("cpu", "gpu", "tpu") and the type of the products.
+
+        Raises:
+            UserError: cuDNN's kernel is asked for where there is none.
+        """
+        cudnn = platform in ("gpu", "cuda") and dtype == "bfloat16"
+        if self.attention == "cudnn" and not cudnn:
+            raise UserError(
+                f"config.compute.attention is 'cudnn' with {dtype} on {platform}; expected "
+                "bfloat16 on a GPU. Set it to 'auto'"
+            )
+        if self.attention != "auto":
+            return self
+        return dataclasses.replace(self, attention="cudnn" if cudnn else "xla")
+
+    def layer(self, function):
+        """Wraps a layer, so that its gradient keeps only what `remat` says."""
+        policy = _KEPT[self.remat]
+        return function if policy is None else jax.checkpoint(function, policy=policy)

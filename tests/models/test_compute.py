@@ -1,0 +1,94 @@
+"""Ways to compute the same."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.attention import softmax_attention
+from mmadfer_jax.models.compute import ATTENTIONS, REMATS, Compute
+from mmadfer_jax.models.params import apply_fn
+from mmadfer_jax.training.optimizer import freeze_labels, split
+from tests.conftest import SMALL
+from tests.golden_weights import random_params
+from tests.programs import program_of
+from tests.sizes import changed
+
+MODEL = changed(SMALL, temporal_depth=1, drop_path=0.3)
+RULES = [(r".*_encoder\.blocks\..*", "frozen"), (".*", "trained")]
+
+
+def lowered(remat: str, dtype: str):
+    """Loss and gradients of what trains where the encoders' layers are frozen."""
+    config = changed(MODEL, dtype=dtype)
+    params = random_params(config)
+    trainable, frozen = split(params, freeze_labels(params, RULES))
+    rng = np.random.default_rng(0)
+    frames = rng.random((2, config.num_frames, *config.image.shape, 3), np.float32)
+    sound = rng.standard_normal((2, *config.audio.shape), np.float32)
+
+    def loss(trainable, frozen):
+        apply = apply_fn(config, Compute(remat=remat))
+        logits = apply({**frozen, **trainable}, frames, sound, jax.random.key(0))
+        return jax.nn.log_softmax(logits)[:, 0].sum()
+
+    return jax.jit(jax.value_and_grad(loss)).lower(trainable, frozen), (trainable, frozen)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_is_computed_again_changes_neither_loss_nor_gradients(dtype):
+    # The second compiles faster.
+    options, found = {"xla_allow_excess_precision": False, "xla_backend_optimization_level": 0}, {}
+    for remat in REMATS:
+        step, arguments = lowered(remat, dtype)
+        found[remat] = step.compile(compiler_options=options)(*arguments)
+    loss, gradients = found.pop("none")
+    for other, others in found.values():
+        np.testing.assert_allclose(other, loss, rtol=1e-6)
+        for path, gradient in gradients.items():
+            error = np.abs(others[path] - gradient).max()
+            assert error <= 1e-5 * max(np.abs(gradient).max(), 1e-3), path
+
+
+def test_what_is_computed_again_is_counted_in_products():
+    """A CPU computes it early, so bytes would show nothing; docs/tpu.md has those of TPUs."""
+    none, attention, layers = (
+        lowered(remat, "float32")[0].as_text().count("stablehlo.dot_general") for remat in REMATS
+    )
+    # Of two attentions a layer the product of queries with keys. Of the layers also q, k, v, the
+    # product with the values, proj and fc1 of both, and down and up of the bottleneck.
+    assert attention == none + 2 * MODEL.depth
+    assert layers == none + 20 * MODEL.depth
+
+
+def test_attention_is_softmax_of_products():
+    rng = np.random.default_rng(0)
+    q, k, v = rng.standard_normal((3, 2, 5, 3, 4), np.float32)
+    logits = np.einsum("nthd,nshd->nhts", q, k) / 2  # sqrt(4)
+    weights = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    expected = np.einsum("nhts,nshd->nthd", weights, v)
+    np.testing.assert_allclose(softmax_attention(q, k, v), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_attention_is_chosen_by_platform_and_type():
+    assert Compute().on("gpu", "bfloat16").attention == "cudnn"
+    for platform, dtype in (("gpu", "float32"), ("tpu", "bfloat16"), ("cpu", "bfloat16")):
+        assert Compute().on(platform, dtype).attention == "xla"
+        with pytest.raises(UserError, match=rf"'cudnn' with {dtype} on {platform}.*'auto'"):
+            Compute(attention="cudnn").on(platform, dtype)
+    for name in ATTENTIONS[1:]:
+        assert Compute(attention=name).on("gpu", "bfloat16").attention == name
+
+
+def test_a_program_refuses_what_it_does_not_know():
+    for values, message in (
+        ({"remat": "all"}, f"config.compute.remat is 'all'; expected one of {REMATS}"),
+        ({"attention": "flash"}, f"compute.attention is 'flash'; expected one of {ATTENTIONS}"),
+        ({"rematerialise": "none"}, "unknown settings config.compute.rematerialise; known are"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            program_of(
+                SMALL, change=lambda settings, values=values: settings.update(compute=values)
+            )
