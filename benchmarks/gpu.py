@@ -169,7 +169,7 @@ class _Child:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], deadline: float):
         self._began, self.timed_out = time.monotonic(), False
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             command,
             env=environment,

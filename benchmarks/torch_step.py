@@ -28,8 +28,8 @@ WAYS = {
     "eager": "float32, AdamW and no compiler, as the authors train; attention fused as in their "
     "timm 0.9.16; TF32 off in matrix products, as PyTorch leaves it",
     "eager TF32": "the same with TF32",
-    "tuned": "bfloat16 by autocast, frozen matrices stored so, fused attention and AdamW, each layer "
-    "compiled",
+    "tuned": "bfloat16 by autocast, frozen matrices stored so, fused attention and AdamW, layers "
+    "compiled one by one",
     "tuned, whole": "the same with the whole model compiled as one",
 }
 
