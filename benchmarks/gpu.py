@@ -54,7 +54,7 @@ def _flags(*flags: str) -> Part:
     return Part("gpu_parts:flags", 60, environment)
 
 
-# The most important first.
+# The most important first. Without flags it is the baseline of the variants.
 PARTS = {
     "ceiling": Part("gpu_parts:ceiling", 60),
     "ours": Part("gpu_parts:ours", 270),
@@ -62,7 +62,6 @@ PARTS = {
     "variants": Part("gpu_variants:variants", 180),
     "loop": Part("gpu_loop:loop", 90),
     "video": Part("gpu_loop:video", 60),
-    "flags none": _flags(),
     "flags latency hiding": _flags("--xla_gpu_enable_latency_hiding_scheduler=true"),
     "flags no command buffers": _flags("--xla_gpu_enable_command_buffer="),
     "flags no Triton products": _flags("--xla_gpu_enable_triton_gemm=false"),

@@ -1,12 +1,10 @@
 """The whole loop from shards, and prediction of a video from end to end; parts of `gpu.py`."""
 
-import json
+import functools
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from mmadfer_jax.clips.frames import encode_jpeg
 from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import Record, RecordSource, ShardWriter
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.training import input as data
 
 _IN_FLIGHT = 2  # steps beside the one that is waited for, as in training
@@ -58,7 +57,8 @@ def loop(toy: bool) -> Items:
     work = Training(program, size, random_params(program))
     steps = 4 if toy else 60
     alone = statistics.median(seconds_of(work.step, steps=min(steps, 15), warmup=3))
-    kept = {"folder": folder}  # as long as the items
+
+    counts = (0, 1) if toy else (0, 4, 12)
 
     def from_shards(workers: int) -> Line:
         rows = data.local_rows(program.batch_sharding, size)
@@ -113,7 +113,7 @@ def loop(toy: bool) -> Items:
             "frame_bytes": len(source[0].frames[0]),
         }
 
-    def input_alone() -> Line:
+    def input_alone(_: tempfile.TemporaryDirectory) -> Line:
         stream = data.train_batches(
             source, reading, batch_size=size, seed=0, epochs=1 if toy else 2
         )
@@ -127,8 +127,43 @@ def loop(toy: bool) -> Items:
             "cores": len(os.sched_getaffinity(0)),
         }
 
-    _ = kept
-    found = {"input alone": input_alone}
-    for workers in (0,) if toy else (0, 4, 12):
-        found[f"{workers} workers"] = lambda workers=workers: from_shards(workers)
-    return found
+    found: Items = {f"{n} workers": functools.partial(from_shards, n) for n in counts}
+    # The folder lives as long as the items do.
+    return found | {"input alone": functools.partial(input_alone, folder)}
+
+
+def video(toy: bool) -> Items:
+    """A video file of 640 x 360 to an answer: decoding, faces, sound, the model."""
+    from prepare import render  # raises where PyAV or ONNX Runtime are not there
+
+    from mmadfer_jax.clips.clip import PrepareSettings
+    from mmadfer_jax.trained import TrainedModel
+
+    program = program_of(recipe(toy=toy))
+    params = random_params(program)
+    folder = tempfile.TemporaryDirectory(prefix="video")
+    path = render(0, Path(folder.name, "clip.mp4"), 1 if toy else 4)
+
+    def predict(model: ModelConfig, _: tempfile.TemporaryDirectory, **settings: Any) -> Line:
+        preparation = PrepareSettings(image_size=model.image_size, **settings).to_dict()
+        card = ModelCard(model, tuple("abcdefg"), preparation)
+        trained = TrainedModel(card, params)
+        answer = trained.predict(path)  # compiles
+        calls = seconds_of(lambda: trained.predict(path), steps=1 if toy else 5, warmup=0)
+        frames = np.zeros((1, model.num_frames, *model.image.shape, 3), np.uint8)
+        sound = np.zeros((1, *model.audio.shape), np.float32)
+        alone = seconds_of(lambda: trained.logits(frames, sound), steps=5, warmup=1)
+        seconds = statistics.median(calls)
+        return {
+            "frames": answer.num_frames,
+            "seconds_a_video": seconds,
+            "frames_per_second": answer.num_frames / seconds,
+            "seconds_of_the_model": statistics.median(alone),
+            "cores": len(os.sched_getaffinity(0)),
+        }
+
+    every = {} if toy else {"every frame looked at": {}}
+    return {
+        name: functools.partial(predict, program.model, folder, **settings)
+        for name, settings in (every | {"every 10th looked at": {"detect_every": 10}}).items()
+    }

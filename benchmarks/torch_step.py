@@ -60,7 +60,7 @@ def model_of(config: ModelConfig, way: str) -> Twin:
 
 def _compile(twin: Twin, *, whole: bool) -> None:
     # Without a GPU the rehearsal leaves out the code generator, which wants a C++ compiler.
-    options = {} if DEVICE == "cuda" else {"backend": "aot_eager"}
+    options = {} if DEVICE == "cuda" else {"backend": "eager"}
     torch._dynamo.config.recompile_limit = 64  # the fusion of each layer is a program of its own
     if whole:
         twin.compile(dynamic=False, **options)

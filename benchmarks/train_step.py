@@ -36,10 +36,10 @@ def recipe(*, toy: bool = False, **model: Any) -> ConfigDict:
     """DFEW's config, `model` with other sizes; `toy` is so small that a test can run it."""
     config = dfew.get_config()
     if toy:
-        layers = {"width": 32, "depth": 2, "heads": 2, "mlp_dim": 64}
+        layers = {"width": 32, "depth": 1, "heads": 2, "mlp_dim": 64}
         config.model.image.update({"shape": (32, 32), **layers})
         config.model.audio.update({"shape": (64, 128), **layers})
-        config.model.update({"num_frames": 2, "bottleneck": 8, "temporal_width": 16})
+        config.model.update({"num_frames": 3, "stages": 1, "bottleneck": 8, "temporal_width": 16})
         config.model.update({"temporal_heads": 2, "temporal_head_dim": 8, "temporal_mlp_dim": 24})
     if depth := model.pop("depth", None):
         config.model.image.depth = config.model.audio.depth = depth

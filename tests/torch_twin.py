@@ -1,7 +1,7 @@
 """MMA-DFER in plain PyTorch, written from the paper and the list of tensors, to compare with.
 
-The tests compare answers with it, `benchmarks/torch_step.py` compares times. Module and parameter names are those of a released checkpoint, so that `state_dict` and a strict
-`load_state_dict` speak of the very files that are exchanged.
+Module and parameter names are those of a released checkpoint, so that `state_dict` and a strict
+`load_state_dict` speak of the very files that are exchanged. `benchmarks/torch_step.py` trains it.
 """
 
 import torch
