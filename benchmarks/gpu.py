@@ -54,19 +54,21 @@ def _flags(*flags: str) -> Part:
     return Part("gpu_parts:flags", 60, environment)
 
 
+_NO_JAX_ON_GPU = {"JAX_PLATFORMS": "cpu"}  # it would take the memory
+
 # The most important first. Without flags it is the baseline of the variants.
 PARTS = {
     "ceiling": Part("gpu_parts:ceiling", 60),
     "ours": Part("gpu_parts:ours", 270),
-    "pytorch": Part("gpu_parts:pytorch", 180),
+    "pytorch": Part("gpu_parts:pytorch", 150, _NO_JAX_ON_GPU),
+    "loop": Part("gpu_loop:loop", 75),
     "variants": Part("gpu_variants:variants", 180),
-    "loop": Part("gpu_loop:loop", 90),
     "video": Part("gpu_loop:video", 60),
     "flags latency hiding": _flags("--xla_gpu_enable_latency_hiding_scheduler=true"),
     "flags no command buffers": _flags("--xla_gpu_enable_command_buffer="),
     "flags no Triton products": _flags("--xla_gpu_enable_triton_gemm=false"),
     "flags no autotuning": _flags("--xla_gpu_autotune_level=0"),
-    "pytorch, more": Part("gpu_parts:pytorch_more", 240),
+    "more pytorch": Part("gpu_parts:more_pytorch", 240, _NO_JAX_ON_GPU),
 }
 
 

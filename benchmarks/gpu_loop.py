@@ -50,7 +50,7 @@ def loop(toy: bool) -> Items:
     size, model = batches(toy)[1], program.model
     reading = Reading(model.num_frames, model.audio.shape[0])
     folder = tempfile.TemporaryDirectory(prefix="shards")
-    clips = 4 * size if toy else 1024
+    clips = 4 * size if toy else 512
     source = write_shards(
         Path(folder.name), clips, model.image_size, 2 * model.num_frames, model.audio.shape[0]
     )
