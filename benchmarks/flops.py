@@ -178,7 +178,7 @@ def table(model: ModelConfig, chip: Chip, batch: int, trained: int, frozen: int)
     lines += [
         "",
         f"Training: {flops / 1e12:.3f} TFLOP a clip, no faster than {1 / training_time:.0f} clips/s"
-        f" (MFU {100 * flops / training_time / chip.bfloat16:.0f} %). Inference: "
+        f" ({100 * flops / training_time / chip.bfloat16:.0f} % of that rate). Inference: "
         f"{flops_a_clip(model, training=False) / 1e12:.3f} TFLOP, {1 / forward_time:.0f} clips/s.",
     ]
     return "\n".join(lines)
@@ -196,8 +196,14 @@ def main() -> None:
     names = [chip.name for chip in CHIPS.values()]
     parser.add_argument("--chip", choices=names, default="H100 SXM")
     parser.add_argument("--batch", type=int, default=32, help="clips of a step (32)")
+    parser.add_argument("--tflops", type=float, help="measured for bfloat16, in place of the peak")
+    parser.add_argument("--bandwidth", type=float, help="measured, in GB/s, in place of the peak")
     arguments = parser.parse_args()
     chip = next(chip for chip in CHIPS.values() if chip.name == arguments.chip)
+    if arguments.tflops:
+        chip = chip._replace(bfloat16=arguments.tflops * 1e12)
+    if arguments.bandwidth:
+        chip = chip._replace(bandwidth=arguments.bandwidth * 1e9)
     from train_step import program_of, recipe
 
     program = program_of(recipe())

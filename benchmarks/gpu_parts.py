@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from chips import chip_of
 from flops import flops_a_clip, tokens_of
+from ml_collections import ConfigDict
 from train_step import (
     Inference,
     Training,
+    compiled_bytes,
     program_of,
     random_params,
     recipe,
@@ -24,6 +26,7 @@ from train_step import (
     timed,
 )
 
+from mmadfer_jax.models.compute import REMATS
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.training.optimizer import FROZEN, TRAINED
 from mmadfer_jax.training.program import Program
@@ -149,38 +152,94 @@ def step_line(work: Training | Inference, batch: int, ceiling_rate: float, steps
     }
 
 
+class DoesNotFitError(Exception):
+    """A program needs more memory than the device has."""
+
+
+def _room() -> float:
+    """Bytes that a process can have of the first device's memory."""
+    return (jax.devices()[0].memory_stats() or {}).get("bytes_limit", np.inf)
+
+
+def training_that_fits(
+    config: ConfigDict, batch: int, params: dict[str, np.ndarray], needs: dict[str, float]
+) -> tuple[Training, list[str]]:
+    """A training step with the least rematerialisation with which it fits the device.
+
+    Args:
+        config: Of the program; its `compute.remat` is set.
+        batch: Clips.
+        params: Of the model.
+        needs: Bytes a clip by rematerialisation, as far as known; found ones are put in.
+
+    Returns:
+        The step, and what was tried or known not to fit.
+
+    Raises:
+        DoesNotFitError: It does not in any way.
+    """
+    room, passed = _room(), []
+    for remat in REMATS:
+        config.compute.remat = remat
+        if needs.get(remat, 0) * batch > room:
+            passed.append(f"{remat}: would need {needs[remat] * batch / 1e9:.0f} GB")
+            continue
+        try:
+            work = Training(program_of(config), batch, params)
+            needs[remat] = compiled_bytes(work.compiled) / batch
+            if needs[remat] * batch > room:
+                raise MemoryError(f"needs {needs[remat] * batch / 1e9:.0f} GB")
+            jax.block_until_ready(work.step())
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if isinstance(error, jax.errors.JaxRuntimeError) and "EXHAUSTED" not in str(error):
+                raise
+            passed.append(f"{remat}: {str(error)[:100]}")
+            needs[remat] = max(needs.get(remat, 0), room / batch * 1.001)
+            work = None
+            continue
+        return work, passed
+    raise DoesNotFitError(f"batch {batch} fits in no way: {'; '.join(passed)}")
+
+
 def ours(toy: bool) -> Items:
     """Training and inference at three batch sizes, the check of gradients, and a profile."""
-    program = program_of(recipe(toy=toy))
-    params, rate, kept = random_params(program), measured_ceiling(toy), {}
+    config = recipe(toy=toy)
+    program = program_of(config)
+    params, rate, steps = random_params(program), measured_ceiling(toy), 5 if toy else 20
+    needs: dict[str, float] = {}
+    small: list[Training] = []  # the step at the smallest batch, while it is of use
 
-    def step(kind: type, batch: int) -> Line:
+    def train(batch: int) -> Line:
         before = _cached()
-        work = kind(program, batch, params)
-        line = {"compiled_anew": _cached() > before}
-        line |= step_line(work, batch, rate, steps=5 if toy else 20)
-        if kind is Training:
-            kept.setdefault("text", work.compiled.as_text())
-            line["loss"] = float(work.metrics["loss"])
-        return line
+        work, passed = training_that_fits(config, batch, params, needs)
+        line = {"compiled_anew": _cached() > before, "did_not_fit": passed}
+        line |= step_line(work, batch, rate, steps)
+        if batch == batches(toy)[0]:
+            small.append(work)
+        return line | {"loss": float(work.metrics["loss"])}
+
+    def infer(batch: int) -> Line:
+        before = _cached()
+        work = Inference(program, batch, params)
+        return {"compiled_anew": _cached() > before, **step_line(work, batch, rate, steps)}
 
     def check() -> Line:
-        text = kept.get("text") or program.lower_train(batches(toy)[0]).compile().as_text()
-        return check_frozen(text, program)
+        return check_frozen(small[0].compiled.as_text(), program)
 
     def trace() -> Line:
-        work = Training(program, batches(toy)[1], params)
-        jax.block_until_ready([work.step() for _ in range(3)])
-        return profile(lambda: jax.block_until_ready([work.step() for _ in range(3)]), steps=3)
+        work = small.pop()
+        line = profile(lambda: jax.block_until_ready([work.step() for _ in range(3)]), steps=3)
+        return {"batch": batches(toy)[0], **line}
 
-    items: Items = {
-        f"training {batch}": functools.partial(step, Training, batch) for batch in batches(toy)
+    items: Items = {f"training {batch}": functools.partial(train, batch) for batch in batches(toy)}
+    first, *others = items
+    items = {
+        first: items[first],
+        "no gradients of frozen weights": check,
+        "profile": trace,
+        **{name: items[name] for name in others},
     }
-    items["no gradients of frozen weights"] = check
-    items["profile"] = trace
-    for batch in batches(toy):
-        items[f"inference {batch}"] = functools.partial(step, Inference, batch)
-    return items
+    return items | {f"inference {batch}": functools.partial(infer, batch) for batch in batches(toy)}
 
 
 _INSTRUCTION = re.compile(r"= \(?\w+\[([\d,]*)\]\S* (?:.*? )?(dot|convolution|custom-call)\(")

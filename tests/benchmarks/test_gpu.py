@@ -129,6 +129,38 @@ def test_sees_products_of_compiled_programs():
     assert set(gpu_parts.products(text)) == {(768, 128), (4, 768, 3072)}
 
 
+# Memory.
+
+
+def test_takes_the_least_rematerialisation_that_fits(monkeypatch):
+    tried = []
+
+    class Fake:
+        compiled = None
+
+        def __init__(self, program, batch, params):
+            self.remat = program.compute.remat
+            tried.append((self.remat, batch))
+
+        def step(self):
+            if self.remat == "none":
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(gpu_parts, "Training", Fake)
+    monkeypatch.setattr(gpu_parts, "compiled_bytes", lambda _: 1000)
+    monkeypatch.setattr(gpu_parts, "_room", lambda: 1500)
+    config, needs = train_step.recipe(toy=True), {}
+    work, passed = gpu_parts.training_that_fits(config, 2, {}, needs)
+    assert work.remat == "attention"
+    assert passed == ["none: RESOURCE_EXHAUSTED: out of memory"]
+    work, passed = gpu_parts.training_that_fits(config, 4, {}, needs)
+    assert (work.remat, len(passed)) == ("layers", 2)
+    # What is known not to fit is not compiled.
+    assert tried == [("none", 2), ("attention", 2), ("layers", 4)]
+    with pytest.raises(gpu_parts.DoesNotFitError, match="batch 8 fits in no way"):
+        gpu_parts.training_that_fits(config, 8, {}, needs)
+
+
 # What goes wrong.
 
 
