@@ -36,7 +36,7 @@ from mmadfer_jax.training.settings import (
     local_workdir,
     resolve,
 )
-from mmadfer_jax.training.sharding import make_mesh
+from mmadfer_jax.training.sharding import bytes_held, make_mesh
 from mmadfer_jax.weights.initial import Encoders, initial_params, params_from_model
 
 # Steps that may wait for the device before the host waits for them: so it never idles, and the
@@ -240,8 +240,10 @@ def _announce(
     out = console()
     out.print(freeze_table(program.shapes, program.labels, stored))
     mesh = " x ".join(f"{axis} {size}" for axis, size in program.mesh.shape.items())
+    held, whole = bytes_held((program.abstract_state(), program.abstract_frozen()))
     out.print(
         f"devices: {jax.device_count()} x {jax.devices()[0].device_kind}, mesh {mesh}\n"
+        f"parameters and optimizer: {held / 1e6:,.1f} MB a device, of {whole / 1e6:,.1f} MB\n"
         f"data: {config.data.dir}, trained on {', '.join(fold.train.splits)}, tested on "
         f"{', '.join(fold.test.splits)}, classes {', '.join(fold.info.classes)}\n"
         f"steps: {program.epochs.total_steps}, "

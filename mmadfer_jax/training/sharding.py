@@ -1,5 +1,7 @@
 """The device mesh and where every array lies on it."""
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import jax
@@ -7,10 +9,13 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import Params
 from mmadfer_jax.training.rules import first_match
 
 AXES = ("data", "fsdp", "tensor")
+
+_QKV = re.compile(r"(image|audio)_encoder\.blocks\.\d+\.attn\.qkv\..*")
 
 # A rule is (pattern of parameter paths, one mesh axis or None for each leading dimension).
 ShardingRules = Sequence[tuple[str, Sequence[str | None]]]
@@ -78,8 +83,9 @@ def param_shardings(
         for size, axis in zip(shape, spec, strict=False):
             if axis is not None and size % mesh.shape[axis]:
                 raise UserError(
-                    f"config.sharding splits {path} {shape} over {axis!r} of size "
-                    f"{mesh.shape[axis]}, which does not divide {size}"
+                    f"config.mesh.{axis} is {mesh.shape[axis]}, which does not divide {size} of "
+                    f"{path} {shape}, as config.sharding wants it split; choose a size that "
+                    f"divides {size}, or another rule"
                 )
         shardings[path] = NamedSharding(mesh, PartitionSpec(*spec))
     used = {axis for _, spec in rules for axis in spec}
@@ -93,6 +99,25 @@ def param_shardings(
     return shardings
 
 
+def check_heads(model: ModelConfig, shardings: Mapping[str, NamedSharding]) -> None:
+    """Refuses to cut through attention heads: each would then need all devices of the axis.
+
+    Raises:
+        UserError: `tensor` splits q, k and v of an encoder and does not divide its heads.
+    """
+    for path, sharding in shardings.items():
+        match, size = _QKV.fullmatch(path), sharding.mesh.shape["tensor"]
+        if match is None or "tensor" not in sharding.spec:
+            continue
+        heads = getattr(model, match[1]).heads
+        if heads % size:
+            fit = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
+            raise UserError(
+                f"config.mesh.tensor is {size}, which does not divide the {heads} attention heads "
+                f"of the {match[1]} encoder ({path}); heads stay whole, so choose one of {fit}"
+            )
+
+
 def place(arrays: Mapping[str, np.ndarray], shardings: Mapping[str, NamedSharding]) -> Params:
     """Puts host arrays, the same in every process, onto the mesh."""
     return {
@@ -101,6 +126,19 @@ def place(arrays: Mapping[str, np.ndarray], shardings: Mapping[str, NamedShardin
         )
         for path, array in arrays.items()
     }
+
+
+def bytes_held(arrays: object) -> tuple[int, int]:
+    """Bytes of a tree of arrays, of which shape, type and sharding are asked.
+
+    Returns:
+        What one device holds, and what a device would hold of whole copies.
+    """
+    held = whole = 0
+    for x in jax.tree.leaves(arrays):
+        held += math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+        whole += math.prod(x.shape) * x.dtype.itemsize
+    return held, whole
 
 
 def state_shardings(tree: object, mesh: Mesh, params: Mapping[str, NamedSharding]) -> object:
