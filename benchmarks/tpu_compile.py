@@ -8,6 +8,7 @@ fit, FLOPs, bytes moved, collectives, a roofline, and the seconds to compile. Ru
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -33,12 +34,13 @@ for _name, _value in {
 import jax
 from jax.experimental import topologies
 from machine import stamp
-from train_step import program_of
 
 from configs import dfew
 from mmadfer_jax.models.compute import REMATS
-from mmadfer_jax.models.config import DTYPES
+from mmadfer_jax.models.config import DTYPES, ModelConfig
+from mmadfer_jax.training.epochs import Epochs
 from mmadfer_jax.training.program import Program
+from mmadfer_jax.training.settings import plain
 from mmadfer_jax.training.sharding import make_mesh
 
 # By chip: peak bfloat16 FLOP/s, bytes/s of HBM, bytes of HBM. Google Cloud's pages of each
@@ -88,10 +90,11 @@ def program_for(arguments: argparse.Namespace) -> Program:
     if arguments.model == "large":
         for encoder in (config.model.image, config.model.audio):
             encoder.update(LARGE)
-    if arguments.fsdp > 1 or arguments.tensor > 1:
-        config.sharding = arguments.sharding
     mesh = make_mesh(fsdp=arguments.fsdp, tensor=arguments.tensor, devices=topology.devices)
-    return program_of(config, mesh)
+    settings = plain(config)
+    settings["model"] = ModelConfig.from_dict(settings["model"]).to_dict()
+    settings["train"] |= dataclasses.asdict(Epochs(settings["train"]["epochs"], 1000))
+    return Program(settings, mesh)
 
 
 def measure(program: Program, arguments: argparse.Namespace) -> dict[str, object]:
