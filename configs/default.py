@@ -109,11 +109,21 @@ def get_config() -> ConfigDict:
     config.log_every_steps = 20
 
     # Devices as data x fsdp x tensor (-1: what the other two leave), and how parameters lie on
-    # them: (regex over parameter paths, mesh axis or None of each dimension). With fsdp=4, for
-    # instance, the rules ((r".*_encoder\.blocks\..*\.kernel", (None, "fsdp")), (r".*", ())) give
-    # each device a quarter of the outputs of every matrix in the encoders' layers.
+    # them: (regex over parameter paths, mesh axis or None of each dimension); the first that
+    # matches decides. `data` splits clips alone. `fsdp` splits clips and the encoders' stored
+    # matrices. `tensor` splits their multiplications: heads and hidden units, so that a layer
+    # adds up twice over the devices, once after attention and once after the MLP. The rest, which
+    # is what trains where encoders are frozen, is small and lies whole on every device.
+    layer = r"(image|audio)_encoder\.blocks\.\d+\."
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})
-    config.sharding = ((r".*", ()),)
+    config.sharding = (
+        (layer + r"attn\.qkv\.kernel", (None, "fsdp", "tensor")),  # q, k, v; inputs; outputs
+        (layer + r"attn\.qkv\.bias", (None, "tensor")),
+        (layer + r"mlp\.fc1\.kernel", ("fsdp", "tensor")),
+        (layer + r"mlp\.fc1\.bias", ("tensor",)),
+        (layer + r"(attn\.proj|mlp\.fc2)\.kernel", ("tensor", "fsdp")),
+        (r".*", ()),
+    )
 
     # How it is computed, which a run may change when it goes on: attention "auto", "xla" or
     # "cudnn"; and what is computed again for the gradient, to save memory: "none", "attention" or

@@ -14,10 +14,8 @@ index and checks both checksums of every record. Nothing here imports TensorFlow
 import dataclasses
 import json
 import os
-import threading
-import weakref
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
@@ -186,8 +184,7 @@ class ShardWriter:
 class RecordSource:
     """Random access to the clips of some splits; a data source for Grain.
 
-    It can be pickled, and read from many threads and processes at once: files are opened where they
-    are first read and read by position.
+    It can be pickled, and read from many threads and processes at once: each read opens its shard.
 
     Args:
         directory: The dataset's directory.
@@ -222,13 +219,6 @@ class RecordSource:
         self._lengths = np.concatenate([np.asarray(s.lengths, np.int64) for s in shards])
         self.labels = np.concatenate([np.asarray(s.labels, np.int32) for s in shards])
         self.ids = [clip for shard in shards for clip in shard.ids]
-        self._open()
-
-    def _open(self) -> None:
-        self._files: dict[int, int] = {}
-        self._lock = threading.Lock()
-        # At exit the system closes them; a finaliser then could only get in a reader's way.
-        weakref.finalize(self, _close, self._files).atexit = False
 
     @property
     def info(self) -> DatasetInfo:
@@ -264,20 +254,7 @@ class RecordSource:
         """The one place that reads a shard; returns fewer bytes than asked where the file ends."""
         if files.is_remote(self._paths[shard]):
             return files.read_range(self._paths[shard], offset, length)
-        with self._lock:
-            if shard not in self._files:
-                self._files[shard] = os.open(self._paths[shard], os.O_RDONLY)
-            file = self._files[shard]
-        return os.pread(file, length, offset)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_files", "_lock")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
-
-
-def _close(opened: dict[int, int]) -> None:
-    for file in opened.values():
-        os.close(file)
+        # Held open, the shards of a large dataset would be more files than a process may have.
+        with self._paths[shard].open("rb") as file:
+            file.seek(offset)
+            return file.read(length)

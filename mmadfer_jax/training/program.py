@@ -87,6 +87,7 @@ class Program:
             raise UserError("config.freeze leaves nothing to train")
         rules = [tuple(rule) for rule in config["sharding"]]
         self.shardings = sharding.param_shardings(mesh, self.shapes, rules)
+        sharding.check_heads(self.model, self.shardings)
         self.batch_sharding = sharding.batch_sharding(mesh)
         self.replicated = sharding.replicated(mesh)
 

@@ -1,16 +1,21 @@
 """The device mesh and where every array lies on it."""
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.models.params import Params
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.training.rules import first_match
 
 AXES = ("data", "fsdp", "tensor")
+
+_QKV = re.compile(r"(image|audio)_encoder\.blocks\.\d+\.attn\.qkv\..*")
 
 # A rule is (pattern of parameter paths, one mesh axis or None for each leading dimension).
 ShardingRules = Sequence[tuple[str, Sequence[str | None]]]
@@ -78,8 +83,9 @@ def param_shardings(
         for size, axis in zip(shape, spec, strict=False):
             if axis is not None and size % mesh.shape[axis]:
                 raise UserError(
-                    f"config.sharding splits {path} {shape} over {axis!r} of size "
-                    f"{mesh.shape[axis]}, which does not divide {size}"
+                    f"config.mesh.{axis} is {mesh.shape[axis]}, which does not divide {size} of "
+                    f"{path} {shape}, as config.sharding wants it split; choose a size that "
+                    f"divides {size}, or another rule"
                 )
         shardings[path] = NamedSharding(mesh, PartitionSpec(*spec))
     used = {axis for _, spec in rules for axis in spec}
@@ -93,14 +99,68 @@ def param_shardings(
     return shardings
 
 
-def place(arrays: Mapping[str, np.ndarray], shardings: Mapping[str, NamedSharding]) -> Params:
-    """Puts host arrays, the same in every process, onto the mesh."""
-    return {
-        path: jax.make_array_from_callback(
-            np.shape(array), shardings[path], lambda index, array=array: np.asarray(array)[index]
-        )
-        for path, array in arrays.items()
-    }
+def check_heads(model: ModelConfig, shardings: Mapping[str, NamedSharding]) -> None:
+    """Refuses to cut through attention heads: each would then need all devices of the axis.
+
+    Raises:
+        UserError: `tensor` splits q, k and v of an encoder and does not divide its heads.
+    """
+    for path, sharding in shardings.items():
+        match, size = _QKV.fullmatch(path), sharding.mesh.shape["tensor"]
+        if match is None or "tensor" not in sharding.spec:
+            continue
+        heads = getattr(model, match[1]).heads
+        if heads % size:
+            fit = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
+            raise UserError(
+                f"config.mesh.tensor is {size}, which does not divide the {heads} attention heads "
+                f"of the {match[1]} encoder ({path}); heads stay whole, so choose one of {fit}"
+            )
+
+
+def place(arrays: Any, shardings: Any) -> Any:
+    """Puts host arrays, the same in every process, onto the mesh.
+
+    Args:
+        arrays: A tree of them, such as a dict of parameters.
+        shardings: A tree that has its leaves, and may have more where both are dicts.
+    """
+    if isinstance(arrays, Mapping):
+        return {path: place(array, shardings[path]) for path, array in arrays.items()}
+    return jax.tree.map(
+        lambda array, sharding: jax.make_array_from_callback(
+            np.shape(array), sharding, lambda index: np.asarray(array)[index]
+        ),
+        arrays,
+        shardings,
+    )
+
+
+def to_host(tree: Any) -> Any:
+    """Whole arrays of the mesh as NumPy arrays of their own; all processes have to ask for them."""
+
+    def whole(x: jax.Array) -> np.ndarray:
+        if not x.is_fully_addressable:
+            if not x.is_fully_replicated:
+                x = jax.jit(lambda x: x, out_shardings=replicated(x.sharding.mesh))(x)
+            x = x.addressable_data(0)
+        # A copy: a step that donates the array would write over what is still being saved.
+        return np.array(x)
+
+    return jax.tree.map(whole, tree)
+
+
+def bytes_held(arrays: object) -> tuple[int, int]:
+    """Bytes of a tree of arrays, of which shape, type and sharding are asked.
+
+    Returns:
+        What one device holds, and what a device would hold of whole copies.
+    """
+    held = whole = 0
+    for x in jax.tree.leaves(arrays):
+        held += math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+        whole += math.prod(x.shape) * x.dtype.itemsize
+    return held, whole
 
 
 def state_shardings(tree: object, mesh: Mesh, params: Mapping[str, NamedSharding]) -> object:

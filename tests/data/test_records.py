@@ -2,7 +2,9 @@ import errno
 import json
 import os
 import pickle
+import resource
 import threading
+from pathlib import Path
 
 import google_crc32c
 import numpy as np
@@ -131,6 +133,19 @@ def test_threads_share_a_source(tmp_path):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_more_shards_than_files_may_be_open(tmp_path):
+    written = write_split(tmp_path, counts=(1,) * 40)
+    source = records.RecordSource(tmp_path, ["train"])
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    here = len(list(Path("/dev/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (here + 20, before[1]))
+    try:
+        for index, record in enumerate(written):
+            assert_same(source[index], record)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("part", ["length", "length checksum", "data", "data checksum"])

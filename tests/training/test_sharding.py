@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.models.params import init_params
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.training import sharding
-from mmadfer_jax.training.optimizer import split
 from tests.conftest import SMALL
 from tests.programs import program_of
+from tests.sizes import changed
 
 
 def test_a_mesh_must_use_all_devices():
@@ -25,70 +25,44 @@ def test_rules_cover_all_and_must_divide():
     assert shardings["a.kernel"].shard_shape((6, 8)) == (6, 2)
     with pytest.raises(UserError, match=r"no rule of config\.sharding speaks of parameter a"):
         sharding.param_shardings(mesh, shapes, [("b", ())])
-    with pytest.raises(UserError, match="does not divide 6"):
+    message = r"mesh\.fsdp is 4, which does not divide 6 of a\.kernel \(6, 8\)"
+    with pytest.raises(UserError, match=message):
         sharding.param_shardings(mesh, shapes, [(".*", ("fsdp",))])
     with pytest.raises(UserError, match="mesh has the axes data, fsdp, tensor"):
         sharding.param_shardings(mesh, shapes, [(".*", ("model",))])
 
 
-def _four_steps(mesh, rules):
-    """The parameters after four steps, and the metrics of each."""
-
-    def change(settings):
-        settings["sharding"] = rules
-        settings["train"]["learning_rate"] = 1e-3
-
-    program = program_of(SMALL, mesh, change=change)
-    params = {path: np.asarray(x) for path, x in init_params(SMALL, 0).items()}
-    trainable, frozen = split(params, program.labels)
-    state, frozen, metrics = program.init_state(trainable), program.place_frozen(frozen), []
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        batch = {
-            "frames": rng.integers(0, 256, (8, SMALL.num_frames, 32, 32, 3), np.uint8),
-            "spectrogram": rng.standard_normal((8, *SMALL.audio.shape), np.float32),
-            "label": rng.integers(0, SMALL.num_classes, 8, np.int32),
-        }
-        batch = jax.device_put(batch, program.batch_sharding)
-        state, of_step = program.train_step(state, frozen, batch, program.key(0))
-        metrics.append(jax.device_get(of_step))
-    shards = {path: x.sharding.shard_shape(x.shape) for path, x in frozen.items()}
-    return jax.device_get(state.trainable), metrics, shards
-
-
-@pytest.fixture(scope="module")
-def on_one_device():
-    return _four_steps(sharding.make_mesh(devices=jax.devices()[:1]), [(".*", ())])
-
-
-@pytest.mark.parametrize(
-    ("axes", "rules"),
-    [
-        ({"data": 4}, [(".*", ())]),
-        (
-            {"fsdp": 2, "tensor": 2},
-            [
-                (r".*\.fc1\.kernel", ("fsdp", "tensor")),
-                (r".*\.qkv\.kernel", (None, "fsdp")),
-                (".*", ()),
-            ],
-        ),
-    ],
+# ViT-L and ViT-B side by side, as deep as each other.
+LARGE = changed(
+    ModelConfig(),
+    depth=24,
+    num_frames=32,
+    image_width=1024,
+    image_heads=16,
+    image_mlp_dim=4096,
+    dtype="bfloat16",
 )
-def test_one_device_equals_four(on_one_device, axes, rules):
-    """Augmentation, drop path and AdamW included: their draws do not depend on the layout."""
-    alone, alone_metrics, _ = on_one_device
-    shared, shared_metrics, shards = _four_steps(sharding.make_mesh(**axes), rules)
-    for one, four in zip(alone_metrics, shared_metrics, strict=True):
-        for name in ("loss", "grad_norm"):
-            np.testing.assert_allclose(four[name], one[name], rtol=1e-5)
-    for path, value in alone.items():
-        # Adam makes a whole step, of 1e-3, of a gradient that is rounding: its direction may turn.
-        far = np.abs(shared[path] - value) > 1e-5
-        assert far.mean() < 0.01, path
-    if "fsdp" in axes:  # frozen weights are truly split
-        kernel = "image_encoder.blocks.0.attn.qkv.kernel"
-        assert shards[kernel] == (3, SMALL.image.width // 2, SMALL.image.width)
+
+
+def test_default_rules_fit_published_sizes():
+    """Each of four devices holds a quarter of the layers' matrices, in two bytes a value."""
+    split = 2 * LARGE.depth * 12 * (1024**2 + 768**2) * 3 // 4
+    whole, same = bytes_of(program_of(LARGE, sharding.make_mesh()))
+    assert whole == same
+    assert bytes_of(program_of(LARGE, sharding.make_mesh(fsdp=4))) == (whole - split, whole)
+    held, _ = bytes_of(program_of(LARGE, sharding.make_mesh(fsdp=2, tensor=2)))
+    assert 0 < whole - split - held < 0.001 * whole  # biases are split too
+
+
+def bytes_of(program):
+    return sharding.bytes_held(program.abstract_frozen())
+
+
+def test_attention_heads_stay_whole():
+    with pytest.raises(UserError, match=r"tensor is 4, which does not divide the 3 attention head"):
+        program_of(SMALL, sharding.make_mesh(tensor=4))
+    with pytest.raises(UserError, match=r"the 6 .* of the audio encoder .* one of 1, 2, 3, 6$"):
+        program_of(changed(SMALL, image_heads=4, audio_heads=6), sharding.make_mesh(tensor=4))
 
 
 def test_an_axis_that_splits_nothing_is_refused():
