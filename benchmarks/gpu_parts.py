@@ -410,11 +410,12 @@ def _torch(make: Callable, model: ModelConfig, batch: int, way: str) -> Callable
 
 
 def flags(toy: bool) -> Items:
-    """A training step of fewer layers with the process's XLA_FLAGS."""
+    """A training step of fewer layers with the process's XLA_FLAGS; a rehearsal only infers."""
     program = program_of(recipe(toy=toy) if toy else recipe(depth=DEPTH))
 
     def run() -> Line:
-        work, batch = Training(program, batches(toy)[1], random_params(program)), batches(toy)[1]
+        batch, kind = batches(toy)[1], Inference if toy else Training
+        work = kind(program, batch, random_params(program))
         line = timed(work, batch, steps=5 if toy else 20, warmup=3)
         return {"depth": program.model.depth, "flags": os.environ.get("XLA_FLAGS", ""), **line}
 

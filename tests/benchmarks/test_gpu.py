@@ -23,7 +23,10 @@ from tests.sizes import AST, changed
 
 GPU = Path(__file__).parent.parent.parent / "benchmarks" / "gpu.py"
 # A test waits for compiling, not for results.
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+QUICK = (
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true"
+)
 
 
 # Counting.
