@@ -139,10 +139,11 @@ class Life:
         self._stale = set(files.names(run / "report"))  # such as what the last kill left there
         self._began = time.monotonic()
         cache = {"JAX_COMPILATION_CACHE_DIR": str(config.with_name("compiled"))}
-        command = [sys.executable, ROOT / "main.py", f"--config={config}", "--workdir=run", *flags]
+        command = [sys.executable, ROOT / "main.py", f"--config={config}", "--workdir=run"]
         if processes > 1:
             command += [f"--coordinator=localhost:{free_port()}", f"--processes={processes}"]
-            command += ["--process={process}"]
+            command += ["--process={process}", "--timeout=100"]
+        command += flags  # of two the last one counts
         self.processes, self._lines, self._readers = [], [], []
         for index in range(processes):
             process = subprocess.Popen(
@@ -203,7 +204,7 @@ class Life:
             return None
         self.processes[victim].kill()
         seconds = time.monotonic() - self._began
-        codes = self.end(60)
+        codes = self.end(200)
         assert all(codes), f"process {victim} was killed, exit statuses are {codes}"
         came_from, told = self._came_from(), self._told()
         return Kill(

@@ -36,6 +36,7 @@ PREEMPTED = 128 + signal.SIGTERM  # exit status, as shells give it
 _BEAT = 1.0  # seconds between two signs of life
 _SILENCE = 30.0  # seconds without one, after which a process counts as lost, or fewer: `patience`
 _FAREWELL = 5.0  # seconds in which the others may say what was wrong with them
+_MEET = 300.0  # seconds in which all have to be started, or fewer: `patience`
 _CONNECT = 60.0  # seconds to reach process 0
 _ADDRESS_BYTES = 1024
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -75,7 +76,7 @@ def joined(
         UserError: The arguments or the environment do not say all of it, or the others do not come.
     """
     global _channel
-    if not _initialize(coordinator, processes, process):
+    if not _initialize(coordinator, processes, process, min(patience, _MEET)):
         yield
         return
     try:
@@ -88,7 +89,9 @@ def joined(
     jax.distributed.shutdown()
 
 
-def _initialize(coordinator: str | None, processes: int | None, process: int | None) -> bool:
+def _initialize(
+    coordinator: str | None, processes: int | None, process: int | None, seconds: float
+) -> bool:
     """Starts jax's own service; whether there are other processes at all."""
     given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
     if all(value is None for value in given.values()):
@@ -96,7 +99,7 @@ def _initialize(coordinator: str | None, processes: int | None, process: int | N
         if coordinator is None and numbers == [None, None]:
             if not _in_cluster():
                 return False
-            return _start({})
+            return _start(seconds)
         given = dict(zip(_VARIABLES, (coordinator, *numbers), strict=True))
     missing = [name for name, value in given.items() if value is None]
     if missing:
@@ -116,7 +119,7 @@ def _initialize(coordinator: str | None, processes: int | None, process: int | N
         raise UserError(f"{address_name}={address}; expected HOST:PORT of process 0")
     if count == 1:
         return False
-    return _start({"coordinator_address": address, "num_processes": count, "process_id": index})
+    return _start(seconds, coordinator_address=address, num_processes=count, process_id=index)
 
 
 def _in_cluster() -> bool:
@@ -140,16 +143,26 @@ def _in_cluster() -> bool:
     )
 
 
-def _start(arguments: Mapping[str, Any]) -> bool:
+def _start(seconds: float, **arguments: Any) -> bool:
+    apart = (
+        f"the processes of this run have not found each other in {seconds:.0f} s; look whether all "
+        "of them were started, with the same HOST:PORT and number of processes, and whether the "
+        "hosts reach that port"
+    )
+
+    def give_up() -> None:
+        print(f"error: {apart}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    # jax would end the process with a stack trace of C++.
+    timer = threading.Timer(seconds, give_up)
+    timer.start()
     try:
-        jax.distributed.initialize(**arguments)
+        jax.distributed.initialize(**arguments, initialization_timeout=int(seconds) + 60)
     except Exception as error:  # of many kinds, some of C++
-        text = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"the processes of this run do not find each other ({text}); look whether all of them "
-            "were started, with the same HOST:PORT and number of processes, and whether the hosts "
-            "reach that port"
-        ) from error
+        raise UserError(f"{apart} ({' '.join(str(error).split())[:300]})") from error
+    finally:
+        timer.cancel()
     return jax.process_count() > 1
 
 

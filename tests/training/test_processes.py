@@ -292,6 +292,15 @@ def test_what_does_not_say_how_many_is_refused(arguments, environment, message, 
         pass
 
 
+def test_processes_that_do_not_all_come_are_told(trial):
+    for index in range(2):
+        flags = (f"--coordinator=localhost:{free_port()}", "--processes=2", f"--process={index}")
+        life = trial.start("lonely", *flags, "--timeout=2", processes=1)
+        assert life.end(60) == [1]
+        assert life.text().startswith("error: the processes of this run have not found each other")
+        assert life.text().count("\n") == 1
+
+
 def test_one_process_needs_no_others():
     with processes.joined("host:1", 1, 0):
         assert processes.gather("anything", 3) == [3]
