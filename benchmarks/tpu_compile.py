@@ -8,6 +8,7 @@ fit, FLOPs, bytes moved, collectives, a roofline, and the seconds to compile. Ru
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -19,26 +20,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-# Before jax is imported: the CPU is the platform, and libtpu looks for no TPU.
-for _name, _value in {
-    "JAX_PLATFORMS": "cpu",
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_WORKER_ID": "0",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-}.items():
-    os.environ.setdefault(_name, _value)
-
 import jax
+from flops import flops_a_clip
 from jax.experimental import topologies
 from machine import stamp
-from train_step import program_of
 
 from configs import dfew
-from mmadfer_jax.models.compute import REMATS
-from mmadfer_jax.models.config import DTYPES
+from mmadfer_jax.models.compute import LAYERS, REMATS
+from mmadfer_jax.models.config import DTYPES, ModelConfig
+from mmadfer_jax.training.epochs import Epochs
 from mmadfer_jax.training.program import Program
+from mmadfer_jax.training.settings import plain
 from mmadfer_jax.training.sharding import make_mesh
 
 # By chip: peak bfloat16 FLOP/s, bytes/s of HBM, bytes of HBM. Google Cloud's pages of each
@@ -47,6 +39,14 @@ CHIPS = {
     "v5e": (197e12, 819e9, 16e9),
     "v5p": (459e12, 2765e9, 95e9),
     "v6e": (918e12, 1638e9, 32e9),
+}
+# libtpu looks for no TPU, and two compilers may run at once.
+_NO_TPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 LARGE = {"width": 1024, "depth": 24, "heads": 16, "mlp_dim": 4096}  # ViT-L
 
@@ -82,16 +82,21 @@ def processor_seconds() -> float:
 
 def program_for(arguments: argparse.Namespace) -> Program:
     """The program of the command line on the devices of its topology."""
+    jax.config.update("jax_platforms", "cpu")
+    for name, value in _NO_TPU.items():
+        os.environ.setdefault(name, value)
     topology = topologies.get_topology_desc(platform="tpu", topology_name=arguments.topology)
     config = dfew.get_config()
-    config.model.dtype, config.compute.remat = arguments.dtype, arguments.remat
+    config.model.dtype = arguments.dtype
+    config.compute.update({"remat": arguments.remat, "layers": arguments.layers})
     if arguments.model == "large":
         for encoder in (config.model.image, config.model.audio):
             encoder.update(LARGE)
-    if arguments.fsdp > 1 or arguments.tensor > 1:
-        config.sharding = arguments.sharding
     mesh = make_mesh(fsdp=arguments.fsdp, tensor=arguments.tensor, devices=topology.devices)
-    return program_of(config, mesh)
+    settings = plain(config)
+    settings["model"] = ModelConfig.from_dict(settings["model"]).to_dict()
+    settings["train"] |= dataclasses.asdict(Epochs(settings["train"]["epochs"], 1000))
+    return Program(settings, mesh)
 
 
 def measure(program: Program, arguments: argparse.Namespace) -> dict[str, object]:
@@ -113,6 +118,8 @@ def measure(program: Program, arguments: argparse.Namespace) -> dict[str, object
     )
     flops, moved = int(cost["flops"]), int(cost["bytes accessed"])
     seconds = max(flops / flops_s, moved / bytes_s)
+    clips = arguments.batch / program.mesh.size
+    needed = clips * flops_a_clip(program.model, training=not arguments.eval)
     return {
         "chips": program.mesh.size,
         "argument_bytes": memory.argument_size_in_bytes,
@@ -125,7 +132,8 @@ def measure(program: Program, arguments: argparse.Namespace) -> dict[str, object
         "collectives": collectives(compiled.as_text()),
         "roofline_ms": round(1000 * seconds, 2),
         "roofline_bound": "flops" if flops / flops_s > moved / bytes_s else "bytes",
-        "roofline_mfu": round(flops / flops_s / seconds, 3),
+        "model_flops": int(needed),
+        "roofline_mfu": round(needed / flops_s / seconds, 3),
         "compile_seconds": round(wall, 1),
         "compile_processor_seconds": round(processor, 1),
     }
@@ -140,7 +148,9 @@ def main() -> None:
     parser.add_argument("--fsdp", type=int, default=1, help="size of the mesh axis")
     parser.add_argument("--tensor", type=int, default=1, help="size of the mesh axis")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
-    parser.add_argument("--remat", choices=REMATS, default=dfew.get_config().compute.remat)
+    compute = dfew.get_config().compute
+    parser.add_argument("--remat", choices=REMATS, default=compute.remat)
+    parser.add_argument("--layers", choices=LAYERS, default=compute.layers)
     parser.add_argument("--effort", type=float, default=0.0, help="of the compiler, -1 to 1")
     parser.add_argument("--eval", action="store_true", help="the evaluation step")
     arguments = parser.parse_args()
