@@ -308,6 +308,7 @@ def variants(toy: bool) -> Items:
         "q, k and v by one product": step(Training, join),
         "frames and tokens folded": step(Training, fold),
         **{f"remat {name}": step(Training, compute=value) for name, value in remat.items()},
+        "layers scanned": step(Training, compute={"layers": "scan"}),
         "no drop path": step(Training, drop_path=0.0),
         "inference, baseline": step(Inference),
         "inference, attention xla": step(Inference, compute={"attention": "xla"}),
