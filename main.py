@@ -27,11 +27,14 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         known = "--config, --workdir, --mode, --coordinator, --processes, --process, --timeout"
         raise UserError(f"unexpected arguments {argv[1:]}; flags are {known}")
+    import jax
     from absl import logging
 
     from mmadfer_jax.training import processes
 
     logging.set_verbosity(logging.WARNING)  # Orbax tells every file it touches
+    if cache := _CONFIG.value.get("compilation_cache"):
+        jax.config.update("jax_compilation_cache_dir", cache)  # before anything is compiled
     where = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     with processes.joined(*where, patience=_TIMEOUT.value):
         preempted = _run()

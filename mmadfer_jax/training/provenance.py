@@ -26,6 +26,7 @@ _FREE = (
     "audio_sha256",
     "audio_weights",
     "checkpoint.",
+    "compilation_cache",
     "compute.",
     "data.dir",
     "data.num_workers",
