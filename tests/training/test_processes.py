@@ -66,29 +66,35 @@ with processes.joined(coordinator, int(count), int(index)):
 """
 
 
-def _together(folder: Path, data: Path, count: int, devices: int, meshes: tuple[str, ...]) -> None:
-    """Trains with each mesh in turn, all in the same processes."""
-    script = folder / "worker.py"
-    script.write_text(_WORKER)
+def _start(commands: list[list], **options) -> list[tuple[int, str]]:
+    """Runs commands side by side; the exit status and the output of each."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "2",
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
-    arguments = [sys.executable, script, folder, data, f"localhost:{free_port()}", str(count)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     started = [
         subprocess.Popen(
-            [*arguments, str(index), str(devices), *meshes],
+            [sys.executable, *command],
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            **pipes,
+            **{k: v[i] for k, v in options.items()},
         )
-        for index in range(count)
+        for i, command in enumerate(commands)
     ]
-    for process in started:
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    return [(process.returncode, text) for process, text in zip(started, outputs, strict=True)]
+
+
+def _together(folder: Path, data: Path, count: int, devices: int, meshes: tuple[str, ...]) -> None:
+    """Trains with each mesh in turn, all in the same processes."""
+    (script := folder / "worker.py").write_text(_WORKER)
+    command = [script, folder, data, f"localhost:{free_port()}", str(count)]
+    commands = [[*command, str(index), str(devices), *meshes] for index in range(count)]
+    for code, output in _start(commands):
+        assert code == 0, output
 
 
 def _trained(workdir: Path) -> tuple[list[dict], dict[str, np.ndarray], str]:
@@ -243,6 +249,46 @@ def test_processes_with_other_settings_are_refused(trial):
     said = _failed(trial.start("other", "--config.seed={process}"))
     for text in said:
         assert "the processes differ in their settings: seed is 0 in process 0 and 1" in text
+
+
+def test_processes_evaluate_together(trial, tmp_path):
+    run = trial.run("alone")
+    command = ["-m", "mmadfer_jax.evaluate", run, f"--out={tmp_path}/out", "--batch_size=3"]
+    command += [f"--data={run.parent.parent}/data", f"--coordinator=localhost:{free_port()}"]
+    command += ["--processes=2"]
+    (code, first), second = _start([[*command, f"--process={index}"] for index in range(2)])
+    assert code == second[0] == 0, first + second[1]
+    assert first.count("report: ") == 1
+    assert "report: " not in second[1]
+    found = (tmp_path / "out/predictions.csv").read_text()
+    expected = (run / "report/predictions.csv").read_text()
+    assert [line.split(",")[:3] for line in found.splitlines()] == [
+        line.split(",")[:3] for line in expected.splitlines()
+    ]
+
+
+_SHARED = """
+import sys
+from pathlib import Path
+
+from mmadfer_jax.training import processes
+
+with processes.joined(sys.argv[1], 2, int(sys.argv[2])):
+    Path("run").mkdir()
+    processes.check_shared(Path("run"))
+"""
+
+
+def test_a_work_directory_of_each_hosts_own_is_refused(tmp_path):
+    (script := tmp_path / "shared.py").write_text(_SHARED)
+    folders = [tmp_path / "host0", tmp_path / "host1"]
+    for folder in folders:
+        folder.mkdir()
+    address = f"localhost:{free_port()}"
+    for code, text in _start([[script, address, str(i)] for i in range(2)], cwd=folders):
+        assert code == 1
+        assert "process 1 does not see what process 0 writes to run" in text
+    assert leftovers(tmp_path) == []
 
 
 def test_a_run_goes_on_with_other_processes_and_devices(tmp_path):
