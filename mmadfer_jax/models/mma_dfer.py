@@ -22,6 +22,9 @@ from mmadfer_jax.models.vit import Encoder
 class MmaDfer(nnx.Module):
     """The model: frames and a spectrogram in, class logits out.
 
+    The encoders are fused after every layer of the shallower one; of the deeper one, several layers
+    pass in between (of ViT-L beside ViT-B two). In the paper both have twelve.
+
     `project` maps the sum of the encoders' features; where their widths differ, `project_audio`
     maps the spectrogram's by itself and the results are added.
     """
@@ -113,10 +116,15 @@ class MmaDfer(nnx.Module):
         image = self.image_encoder.embed(frames.reshape(-1, *frames.shape[2:]))
         audio = self.audio_encoder.embed(spectrogram[..., None])
 
+        def advance(side: int, encoder: Encoder, tokens: jax.Array, i: int) -> jax.Array:
+            each = len(encoder.blocks) // config.depth
+            for own in range(i * each, (i + 1) * each):
+                tokens = encoder.blocks[own](tokens, _layer_keys(key, own)[side], compute.attention)
+            return tokens
+
         def layer(i: int, image: jax.Array, audio: jax.Array) -> tuple[jax.Array, jax.Array]:
-            image_key, audio_key = _layer_keys(key, i)
-            audio = self.audio_encoder.blocks[i](audio, audio_key, compute.attention)  # [B, M, D]
-            image = self.image_encoder.blocks[i](image, image_key, compute.attention)  # [B*T, N, D]
+            audio = advance(1, self.audio_encoder, audio, i)  # [B, M, D]
+            image = advance(0, self.image_encoder, image, i)  # [B*T, N, D]
             return self.fusion[i](image, audio, config.num_frames)
 
         for i in range(config.depth):
