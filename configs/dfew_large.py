@@ -22,6 +22,6 @@ def get_config() -> ConfigDict:
     config.model.image.update({"width": 1024, "depth": 24, "heads": 16, "mlp_dim": 4096})
     # MAE's pre-training took these off; MAE-Face alone is fed pictures as they are.
     config.model.image.update({"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)})
-    # A clip takes 6 times the work of the paper's, and as much more memory.
+    # 8 clips on one device take 40 GB so, 15 GB with "layers" (benchmarks/memory.py).
     config.compute.remat = "attention"
     return config
