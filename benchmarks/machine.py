@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,18 @@ def stamp(*packages: str) -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
     }
+
+
+def installed(*packages: str) -> list[str]:
+    """Those of the packages that are there, for `stamp`."""
+    found = []
+    for package in packages:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            continue
+        found.append(package)
+    return found
 
 
 def take_one_core() -> None:

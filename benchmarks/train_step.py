@@ -11,7 +11,9 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -22,19 +24,51 @@ from ml_collections import ConfigDict
 
 from configs import dfew
 from mmadfer_jax.models.config import ModelConfig
-from mmadfer_jax.models.params import init_params
 from mmadfer_jax.training.epochs import Epochs
 from mmadfer_jax.training.optimizer import count, split
 from mmadfer_jax.training.program import Program
 from mmadfer_jax.training.sharding import make_mesh
 
+_LONG = 10  # seconds
 
-def program_of(config: ConfigDict) -> Program:
+
+def recipe(*, toy: bool = False, **model: Any) -> ConfigDict:
+    """DFEW's config, `model` with other sizes; `toy` is so small that a test can run it."""
+    config = dfew.get_config()
+    if toy:
+        layers = {"width": 32, "depth": 1, "heads": 2, "mlp_dim": 64}
+        config.model.image.update({"shape": (32, 32), **layers})
+        config.model.audio.update({"shape": (64, 128), **layers})
+        config.model.update({"num_frames": 3, "stages": 1, "bottleneck": 8, "temporal_width": 16})
+        config.model.update({"temporal_heads": 2, "temporal_head_dim": 8, "temporal_mlp_dim": 24})
+    if depth := model.pop("depth", None):
+        config.model.image.depth = config.model.audio.depth = depth
+    config.model.update(model)
+    return config
+
+
+def program_of(config: ConfigDict, kind: type[Program] = Program) -> Program:
     """The program of a config on all devices, as if its data were DFEW's."""
     settings = json.loads(config.to_json())
     settings["model"] = ModelConfig.from_dict(settings["model"]).to_dict()
     settings["train"] |= dataclasses.asdict(Epochs(settings["train"]["epochs"], 1000))
-    return Program(settings, make_mesh(**config.mesh))
+    return kind(settings, make_mesh(**config.mesh))
+
+
+def random_params(program: Program, seed: int = 0) -> dict[str, np.ndarray]:
+    """Parameters on the host in which every tensor counts, drawn fast; for times, not for answers.
+
+    Matrices keep the size of what goes through them, scales are about 1, all else is small.
+    """
+    rng, params = np.random.default_rng(seed), {}
+    for path, x in program.shapes.items():
+        value = rng.standard_normal(x.shape, np.float32)
+        if path.endswith(".kernel"):
+            value /= np.prod(x.shape[:-1] if x.ndim != 3 else x.shape[1:2]) ** 0.5
+        else:
+            value *= 0.02
+        params[path] = value + 1 if path.endswith(".scale") else value
+    return params
 
 
 def synthetic_batch(program: Program, size: int) -> dict[str, jax.Array]:
@@ -57,32 +91,82 @@ def compiled_bytes(compiled: jax.stages.Compiled) -> int:
     return sum(getattr(memory, part) for part in parts) - memory.alias_size_in_bytes
 
 
-def measure(config: ConfigDict, batch: int, steps: int, warmup: int) -> dict[str, object]:
-    """Compiles and times the step; the numbers of the JSON line."""
-    program = program_of(config)
-    start = time.perf_counter()
-    compiled = program.lower_train(batch).compile()
-    compile_seconds = time.perf_counter() - start
-    params = {path: np.asarray(x) for path, x in init_params(program.model, config.seed).items()}
-    trainable, frozen = split(params, program.labels)
-    state, placed = program.init_state(trainable), program.place_frozen(frozen)
-    data, key, seconds = synthetic_batch(program, batch), program.key(config.seed), []
+def peak_bytes() -> int | None:
+    """The most memory of the first device that this process has held; None where it is unknown."""
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def seconds_of(
+    call: Callable[[], Any],
+    steps: int,
+    warmup: int,
+    wait: Callable[[Any], Any] = jax.block_until_ready,
+) -> list[float]:
+    """Seconds of each call after the first ones, waiting for what it gives.
+
+    After ten seconds three are enough.
+    """
+    seconds, began = [], time.perf_counter()
     for _ in range(warmup + steps):
         start = time.perf_counter()
-        state, metrics = compiled(state, placed, data, key)
-        jax.block_until_ready(metrics)
+        wait(call())
         seconds.append(time.perf_counter() - start)
-    median = statistics.median(seconds[warmup:])
-    stats = jax.devices()[0].memory_stats() or {}
+        if len(seconds) >= warmup + 3 and time.perf_counter() - began > _LONG:
+            break
+    return seconds[warmup:]
+
+
+class Training:
+    """A training step, compiled, with a state and a batch.
+
+    Attributes:
+        program: Of the step.
+        compiled: It.
+        compile_seconds: That took.
+        metrics: Of the last step taken.
+    """
+
+    def __init__(self, program: Program, batch: int, params: dict[str, np.ndarray]):
+        self.program, start = program, time.perf_counter()
+        self.compiled = program.lower_train(batch).compile()
+        self.compile_seconds = time.perf_counter() - start
+        trainable, frozen = split(params, program.labels)
+        self.state, self.frozen = program.init_state(trainable), program.place_frozen(frozen)
+        self.batch, self.key = synthetic_batch(program, batch), program.key(0)
+        self.metrics: dict[str, jax.Array] = {}
+
+    def step(self) -> dict[str, jax.Array]:
+        """Takes a step."""
+        self.state, self.metrics = self.compiled(self.state, self.frozen, self.batch, self.key)
+        return self.metrics
+
+
+class Inference:
+    """An evaluation step, compiled, with parameters and a batch; attributes as of `Training`."""
+
+    def __init__(self, program: Program, batch: int, params: dict[str, np.ndarray]):
+        self.program, start = program, time.perf_counter()
+        self.compiled = program.lower_eval(batch).compile()
+        self.compile_seconds = time.perf_counter() - start
+        trainable, frozen = split(params, program.labels)
+        self.state, self.frozen = program.init_state(trainable), program.place_frozen(frozen)
+        self.batch = synthetic_batch(program, batch)
+
+    def step(self) -> jax.Array:
+        """Computes the batch's logits."""
+        return self.compiled(self.state.trainable, self.frozen, self.batch)
+
+
+def timed(work: Training | Inference, batch: int, steps: int, warmup: int) -> dict[str, Any]:
+    """The figures of a step."""
+    median = statistics.median(seconds_of(work.step, steps, warmup))
     return {
+        "batch": batch,
         "clips_per_second": round(batch / median, 3),
         "median_ms": round(1000 * median, 3),
-        "compile_seconds": round(compile_seconds, 1),
-        "peak_bytes": stats.get("peak_bytes_in_use"),
-        "program_bytes": compiled_bytes(compiled),
-        "loss": round(float(metrics["loss"]), 4),
-        "trained": count(trainable),
-        "parameters": count(params),
+        "compile_seconds": round(work.compile_seconds, 1),
+        "peak_bytes": peak_bytes(),
+        "program_bytes": compiled_bytes(work.compiled),
     }
 
 
@@ -94,13 +178,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3)
     arguments = parser.parse_args()
-    config, device = dfew.get_config(), jax.devices()[0]
-    config.model.dtype = arguments.dtype
+    program, device = program_of(recipe(dtype=arguments.dtype)), jax.devices()[0]
+    params = random_params(program)
+    work = Training(program, arguments.batch, params)
     line = {
         "benchmark": "train_step",
-        "batch": arguments.batch,
         "dtype": arguments.dtype,
-        **measure(config, arguments.batch, arguments.steps, arguments.warmup),
+        **timed(work, arguments.batch, arguments.steps, arguments.warmup),
+        "loss": round(float(work.metrics["loss"]), 4),
+        "trained": count(split(params, program.labels)[0]),
+        "parameters": count(params),
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         **stamp("jax", "jaxlib", "flax", "optax", "numpy"),
     }

@@ -1,7 +1,7 @@
 """MMA-DFER in plain PyTorch, written from the paper and the list of tensors, to compare with.
 
 Module and parameter names are those of a released checkpoint, so that `state_dict` and a strict
-`load_state_dict` speak of the very files that are exchanged.
+`load_state_dict` speak of the very files that are exchanged. `benchmarks/torch_step.py` trains it.
 """
 
 import torch
@@ -12,6 +12,8 @@ from mmadfer_jax.models.config import EncoderConfig, ModelConfig
 
 
 class Attention(nn.Module):
+    fused = False  # by PyTorch's kernel, as timm has done since 0.9
+
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
@@ -22,8 +24,26 @@ class Attention(nn.Module):
         n, tokens, width = x.shape
         qkv = self.qkv(x).view(n, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        weights = (q @ k.transpose(-1, -2) * (width // self.heads) ** -0.5).softmax(-1)
-        return self.proj((weights @ v).transpose(1, 2).reshape(n, tokens, width))
+        if self.fused:
+            out = F.scaled_dot_product_attention(q, k, v)
+        else:
+            weights = (q @ k.transpose(-1, -2) * (width // self.heads) ** -0.5).softmax(-1)
+            out = weights @ v
+        return self.proj(out.transpose(1, 2).reshape(n, tokens, width))
+
+
+class DropPath(nn.Module):
+    """Drops rows in training; the rate is a buffer, so that all layers compile to one program."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.register_buffer("keep", torch.tensor(1.0 - rate), persistent=False)
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        kept = torch.rand(len(x), 1, 1, device=x.device) < self.keep
+        return x * (kept / self.keep).to(x.dtype)
 
 
 class Mlp(nn.Module):
@@ -36,14 +56,15 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int, mlp_dim: int, eps: float = 1e-6):
+    def __init__(self, width: int, heads: int, mlp_dim: int, rate: float, eps: float = 1e-6):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
         self.attn, self.mlp = Attention(width, heads), Mlp(width, mlp_dim)
+        self.drop_path = DropPath(rate)
 
     def forward(self, x):
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class PatchEmbed(nn.Module):
@@ -72,7 +93,10 @@ class Tower(nn.Module):
             nn.Parameter(torch.zeros(model.prompts, c.width)) for _ in range(model.stages)
         )
         self.patch_embed = PatchEmbed(c.channels, c.width, c.patch, c.stride)
-        self.blocks = nn.ModuleList(Block(c.width, c.heads, c.mlp_dim) for _ in range(c.depth))
+        self.blocks = nn.ModuleList(
+            Block(c.width, c.heads, c.mlp_dim, model.drop_path * i / max(c.depth - 1, 1))
+            for i in range(c.depth)
+        )
         self.norm = nn.LayerNorm(c.width, eps=1e-6)
         self.head = nn.Linear(c.width, unused_head)
         self.temporal_att_post = nn.ModuleList(
@@ -206,7 +230,7 @@ class Twin(nn.Module):
 
     def add_prompts(self, tower: Tower, x, stage: int):
         c = self.config
-        new = torch.zeros(c.prompts * c.stages, c.image.width)
+        new = x.new_zeros(c.prompts * c.stages, c.image.width)
         new[stage * c.prompts : (stage + 1) * c.prompts] = tower.learnable_prompts_progr[stage]
         return x + F.pad(new, (0, 0, x.shape[1] - len(new), 0))
 

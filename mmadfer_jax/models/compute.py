@@ -1,7 +1,7 @@
 """How the model is computed; what it computes, its sizes and its types, is `ModelConfig`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ _KEPT = {
     "layers": checkpoint_policies.nothing_saveable,
 }
 REMATS = tuple(_KEPT)
+LAYERS = ("loop", "scan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +33,20 @@ class Compute:
             that the gradient needs. "attention" keeps the products of tokens with weights, and
             computes attention, LayerNorms and GELUs again. "layers" keeps the tokens between the
             layers and computes each layer again.
+        layers: "loop" compiles every layer by itself, "scan" one that the device repeats: compiled
+            several times faster, for a copy of the layers' parameters and gradients a step.
+        tokens: How tokens lie on a mesh before each layer; no setting, the program knows it. Left
+            to itself, XLA splits those of "scan" by width, so that each device sees all clips.
     """
 
     attention: str = "auto"
     remat: str = "none"
+    layers: str = "loop"
+    tokens: jax.sharding.Sharding | None = None
 
     def __post_init__(self):
-        for name, choices in (("attention", ATTENTIONS), ("remat", REMATS)):
+        known = {"attention": ATTENTIONS, "remat": REMATS, "layers": LAYERS}
+        for name, choices in known.items():
             if getattr(self, name) not in choices:
                 raise UserError(
                     f"config.compute.{name} is {getattr(self, name)!r}; expected one of {choices}"
@@ -51,7 +59,7 @@ class Compute:
         Raises:
             UserError: For an unknown name or a bad value.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
+        names = [field.name for field in dataclasses.fields(cls) if field.name != "tokens"]
         if unknown := sorted(set(values) - set(names)):
             raise UserError(
                 f"unknown settings {', '.join('config.compute.' + name for name in unknown)}; "
@@ -75,7 +83,15 @@ class Compute:
             return self
         return dataclasses.replace(self, attention="cudnn" if cudnn else "xla")
 
-    def layer(self, function):
+    def laid_out(self, tokens: jax.Array) -> jax.Array:
+        """Tokens [n, N, D] as they are to lie on the mesh."""
+        if self.tokens is None:
+            return tokens
+        return jax.lax.with_sharding_constraint(tokens, self.tokens)
+
+    def layer(self, function: Callable) -> Callable:
         """Wraps a layer, so that its gradient keeps only what `remat` says."""
         policy = _KEPT[self.remat]
-        return function if policy is None else jax.checkpoint(function, policy=policy)
+        if policy is None:
+            return function
+        return jax.checkpoint(function, policy=policy, prevent_cse=self.layers == "loop")

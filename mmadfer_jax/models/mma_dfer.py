@@ -6,7 +6,7 @@ Dynamic Facial Expression Recognition in-the-wild", CVPRW 2024, arXiv 2404.09010
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -112,32 +112,92 @@ class MmaDfer(nnx.Module):
         on_layer: Callable[[int, jax.Array, jax.Array], None] | None,
     ) -> tuple[jax.Array, jax.Array]:
         """The encoders' features, float32 [B*T, 1, D] of every frame and [B, 1, D] of the sound."""
-        config, stages = self.config, dict(map(reversed, enumerate(self.config.stage_starts)))
+        config = self.config
         image = self.image_encoder.embed(frames.reshape(-1, *frames.shape[2:]))
         audio = self.audio_encoder.embed(spectrogram[..., None])
+        if compute.layers == "scan" and on_layer is None:
+            image, audio = self._scan(image, audio, key, compute)
+        else:
+            image, audio = self._loop(image, audio, key, compute, on_layer)
+        image, audio = self.image_encoder.feature(image), self.audio_encoder.feature(audio)
+        if on_layer is not None:
+            on_layer(config.depth, image, audio)
+        return image, audio
 
-        def advance(side: int, encoder: Encoder, tokens: jax.Array, i: int) -> jax.Array:
-            each = len(encoder.blocks) // config.depth
-            for own in range(i * each, (i + 1) * each):
-                tokens = encoder.blocks[own](tokens, _layer_keys(key, own)[side], compute.attention)
-            return tokens
-
-        def layer(i: int, image: jax.Array, audio: jax.Array) -> tuple[jax.Array, jax.Array]:
-            audio = advance(1, self.audio_encoder, audio, i)  # [B, M, D]
-            image = advance(0, self.image_encoder, image, i)  # [B*T, N, D]
-            return self.fusion[i](image, audio, config.num_frames)
-
-        for i in range(config.depth):
-            image, audio = compute.layer(functools.partial(layer, i))(image, audio)
+    def _loop(
+        self,
+        image: jax.Array,
+        audio: jax.Array,
+        key: jax.Array | None,
+        compute: Compute,
+        on_layer: Callable[[int, jax.Array, jax.Array], None] | None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The tokens after all layers, one after the other."""
+        stages = dict(map(reversed, enumerate(self.config.stage_starts)))
+        for i in range(self.config.depth):
+            layer = functools.partial(self._layer, self._modules(i), i, key, compute)
+            image, audio = compute.layer(layer)(image, audio)
             if i in stages:
                 image = self.image_encoder.add_stage_prompts(image, stages[i])
                 audio = self.audio_encoder.add_stage_prompts(audio, stages[i])
             if on_layer is not None:
                 on_layer(i, image, audio)
-        image, audio = self.image_encoder.feature(image), self.audio_encoder.feature(audio)
-        if on_layer is not None:
-            on_layer(config.depth, image, audio)
         return image, audio
+
+    def _scan(
+        self, image: jax.Array, audio: jax.Array, key: jax.Array | None, compute: Compute
+    ) -> tuple[jax.Array, jax.Array]:
+        """As `_loop`, by one layer that is repeated with the parameters of each."""
+        config = self.config
+        states = [nnx.split(self._modules(i)) for i in range(config.depth)]
+        graph, _ = states[0]
+        parameters = jax.tree.map(lambda *x: jnp.stack(x), *(state for _, state in states))
+        encoders = self.image_encoder, self.audio_encoder
+        rates = [
+            jnp.array([block.drop_path_rate for block in e.blocks]).reshape(config.depth, -1)
+            for e in encoders
+        ]
+        prompts = [e.stage_prompts(config.depth, config.stage_starts) for e in encoders]
+
+        def layer(tokens, of_layer):
+            i, parameters, rates, prompts = of_layer
+            modules = nnx.merge(graph, parameters)
+            tokens = self._layer(modules, i, key, compute, *tokens, drop_path_rates=rates)
+            both = zip(tokens, prompts, strict=True)
+            return tuple(x.at[:, x.shape[1] - len(p) :].add(p) for x, p in both), None
+
+        layers = (jnp.arange(config.depth), parameters, rates, prompts)
+        tokens, _ = jax.lax.scan(compute.layer(layer), (image, audio), layers)
+        return tokens
+
+    def _modules(self, layer: int) -> nnx.List:
+        """Each encoder's blocks between two fusions, several of a deeper one, and what fuses."""
+        blocks = []
+        for encoder in (self.image_encoder, self.audio_encoder):
+            each = len(encoder.blocks) // self.config.depth
+            own = range(layer * each, (layer + 1) * each)
+            blocks.append(nnx.List(encoder.blocks[i] for i in own))
+        return nnx.List([*blocks, self.fusion[layer]])
+
+    def _layer(
+        self,
+        modules: nnx.List,
+        layer: int | jax.Array,
+        key: jax.Array | None,
+        compute: Compute,
+        image: jax.Array,
+        audio: jax.Array,
+        drop_path_rates: Sequence[jax.Array] | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The tokens [B*T, N, D] and [B, M, D] after a layer of both encoders and their fusion."""
+        *blocks, fusion = modules
+        tokens = [compute.laid_out(image), compute.laid_out(audio)]
+        for side in (1, 0):
+            for i, block in enumerate(blocks[side]):
+                own_key = _layer_keys(key, layer * len(blocks[side]) + i)[side]
+                rate = None if drop_path_rates is None else drop_path_rates[side][i]
+                tokens[side] = block(tokens[side], own_key, compute.attention, rate)
+        return fusion(*tokens, self.config.num_frames)
 
 
 def _check_shape(name: str, array: jax.Array, expected: tuple[int, ...]) -> None:
@@ -146,7 +206,7 @@ def _check_shape(name: str, array: jax.Array, expected: tuple[int, ...]) -> None
 
 
 def _layer_keys(
-    key: jax.Array | None, layer: int
+    key: jax.Array | None, layer: int | jax.Array
 ) -> tuple[jax.Array, jax.Array] | tuple[None, None]:
     if key is None:
         return None, None

@@ -31,7 +31,7 @@ def layer_norm(width: int, eps: float, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=jnp.float32, rngs=rngs)
 
 
-def drop_path(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+def drop_path(x: jax.Array, rate: float | jax.Array, key: jax.Array | None) -> jax.Array:
     """Drops the residual branch of whole samples (Huang et al., 2016, "stochastic depth").
 
     Args:
@@ -42,7 +42,7 @@ def drop_path(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     Returns:
         The branch with dropped rows zero and the survivors scaled by 1 / (1 - rate).
     """
-    if key is None or rate == 0.0:
+    if key is None or (isinstance(rate, float) and rate == 0.0):
         return x
     keep = 1.0 - rate
     mask = jax.random.bernoulli(key, keep, (x.shape[0], 1, 1))
@@ -166,12 +166,24 @@ class Block(nnx.Module):
         self.mlp = Mlp(width, mlp_dim, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: jax.Array, key: jax.Array | None = None, attention: str = "xla"
+        self,
+        x: jax.Array,
+        key: jax.Array | None = None,
+        attention: str = "xla",
+        drop_path_rate: float | jax.Array | None = None,
     ) -> jax.Array:
-        """Maps tokens [n, N, D] to [n, N, D]; `key` draws the drop paths, None drops nothing."""
+        """Maps tokens [n, N, D] to [n, N, D].
+
+        Args:
+            x: The tokens.
+            key: Draws the drop paths; None drops nothing.
+            attention: Its implementation.
+            drop_path_rate: In place of the layer's own.
+        """
+        rate = self.drop_path_rate if drop_path_rate is None else drop_path_rate
         attn_key, mlp_key = (None, None) if key is None else jax.random.split(key)
-        x = x + drop_path(self.attn(self.norm1(x), attention), self.drop_path_rate, attn_key)
-        return x + drop_path(self.mlp(self.norm2(x)), self.drop_path_rate, mlp_key)
+        x = x + drop_path(self.attn(self.norm1(x), attention), rate, attn_key)
+        return x + drop_path(self.mlp(self.norm2(x)), rate, mlp_key)
 
 
 class Encoder(nnx.Module):
@@ -264,3 +276,17 @@ class Encoder(nnx.Module):
         stages, (prompts, _) = len(self.progressive_prompts), self.progressive_prompts[stage].shape
         first = tokens.shape[1] - (stages - stage) * prompts
         return tokens.at[:, first : first + prompts].add(self.progressive_prompts[stage][...])
+
+    def stage_prompts(self, depth: int, starts: tuple[int, ...]) -> jax.Array:
+        """What is added to all prompt tokens after each layer: [layers, P*G, D].
+
+        Args:
+            depth: Number of layers.
+            starts: The layer after which each stage's prompts are renewed.
+        """
+        prompts, width = self.progressive_prompts[0].shape
+        added = jnp.zeros((depth, len(starts) * prompts, width))
+        for stage, layer in enumerate(starts):
+            own = slice(stage * prompts, (stage + 1) * prompts)
+            added = added.at[layer, own].set(self.progressive_prompts[stage][...])
+        return added

@@ -17,10 +17,12 @@ from tests.programs import program_of
 from tests.sizes import changed
 
 MODEL = changed(SMALL, temporal_depth=1, drop_path=0.3)
+REMATTED = tuple(Compute(remat=remat) for remat in REMATS)
+SCANNED = (Compute(layers="scan"), Compute(layers="scan", remat="attention"))
 RULES = [(r".*_encoder\.blocks\..*", "frozen"), (".*", "trained")]
 
 
-def lowered(remat: str, dtype: str):
+def lowered(compute: Compute, dtype: str):
     """Loss and gradients of what trains where the encoders' layers are frozen."""
     config = changed(MODEL, dtype=dtype)
     params = random_params(config)
@@ -30,21 +32,25 @@ def lowered(remat: str, dtype: str):
     sound = rng.standard_normal((2, *config.audio.shape), np.float32)
 
     def loss(trainable, frozen):
-        apply = apply_fn(config, Compute(remat=remat))
+        apply = apply_fn(config, compute)
         logits = apply({**frozen, **trainable}, frames, sound, jax.random.key(0))
         return jax.nn.log_softmax(logits)[:, 0].sum()
 
     return jax.jit(jax.value_and_grad(loss)).lower(trainable, frozen), (trainable, frozen)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_what_is_computed_again_changes_neither_loss_nor_gradients(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "ways"),
+    [("float32", (*REMATTED, *SCANNED)), ("bfloat16", REMATTED)],
+    ids=["float32", "bfloat16"],
+)
+def test_every_way_to_compute_gives_the_same_loss_and_gradients(dtype, ways):
     # The second compiles faster.
     options, found = {"xla_allow_excess_precision": False, "xla_backend_optimization_level": 0}, {}
-    for remat in REMATS:
-        step, arguments = lowered(remat, dtype)
-        found[remat] = step.compile(compiler_options=options)(*arguments)
-    loss, gradients = found.pop("none")
+    for compute in ways:
+        step, arguments = lowered(compute, dtype)
+        found[compute] = step.compile(compiler_options=options)(*arguments)
+    loss, gradients = found.pop(ways[0])
     for other, others in found.values():
         np.testing.assert_allclose(other, loss, rtol=1e-6)
         for path, gradient in gradients.items():
@@ -55,7 +61,8 @@ def test_what_is_computed_again_changes_neither_loss_nor_gradients(dtype):
 def test_what_is_computed_again_is_counted_in_products():
     """A CPU computes it early, so bytes would show nothing; docs/tpu.md has those of TPUs."""
     none, attention, layers = (
-        lowered(remat, "float32")[0].as_text().count("stablehlo.dot_general") for remat in REMATS
+        lowered(Compute(remat=remat), "float32")[0].as_text().count("stablehlo.dot_general")
+        for remat in REMATS
     )
     # Of two attentions a layer the product of queries with keys. Of the layers also q, k, v, the
     # product with the values, proj and fc1 of both, and down and up of the bottleneck.

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.compute import Compute
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.mma_dfer import MmaDfer
 from mmadfer_jax.models.params import apply_fn, bind, init_params
@@ -102,6 +103,12 @@ def test_a_deeper_encoder_passes_several_layers_between_two_meetings(deep):
             params[path] = np.zeros_like(value) if adds else value
     logits = jax.jit(apply_fn(config))(params, *inputs())
     np.testing.assert_allclose(logits, jax.jit(apply_fn(CONFIG))(even, *inputs()), atol=1e-5)
+    key = jax.random.key(0)  # and as one layer that is repeated, drop paths included
+    by_way = [
+        jax.jit(apply_fn(config, Compute(layers=way)))(other, *inputs(), key)
+        for way in ("loop", "scan")
+    ]
+    np.testing.assert_allclose(*by_way, atol=1e-5)
     params[f"{deep}_encoder.blocks.7.mlp.fc2.bias"] += 1  # the last layer is passed, too
     assert np.abs(jax.jit(apply_fn(config))(params, *inputs()) - logits).max() > 1e-3
 
