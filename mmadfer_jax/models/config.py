@@ -56,7 +56,7 @@ class EncoderConfig:
         patch: Rows and columns of a patch.
         stride: From one patch to the next; smaller than a patch where patches overlap.
         width: D, of its tokens.
-        depth: Number of layers L, the same in both encoders.
+        depth: Number of its layers.
         heads: Attention heads of a layer; they divide the width.
         mlp_dim: Hidden width of a layer's MLP.
         special_tokens: 1 is a CLS token; 2 are CLS and distillation token, whose mean is the
@@ -135,10 +135,11 @@ class ModelConfig:
         num_classes: K.
         num_frames: T, frames the model sees of a clip.
         image: The encoder of the frames.
-        audio: The encoder of the spectrogram; as deep as that of the frames.
+        audio: The encoder of the spectrogram. The encoders meet after every layer of the shallower
+            one (`depth`), of which the deeper one has a multiple.
         prompts: P, prompt tokens a stage.
         stages: G: every encoder's sequence ends in P * G prompt tokens, and the prompts of stage g
-            are renewed after layer `g * depth // stages` (paper, section 3.2).
+            are renewed after meeting `g * depth // stages` (paper, section 3.2).
         bottleneck: R, width of the fusion bottleneck.
         temporal_width: Of the temporal transformer's tokens.
         temporal_depth: Its layers.
@@ -174,14 +175,16 @@ class ModelConfig:
             )
         if self.image.shape[0] != self.image.shape[1]:
             raise UserError(f"model.image.shape is {self.image.shape}; expected a square")
-        if self.image.depth != self.audio.depth:
+        if max(self.image.depth, self.audio.depth) % self.depth:
             raise UserError(
                 f"model.image.depth is {self.image.depth} and model.audio.depth "
-                f"{self.audio.depth}; the encoders advance layer by layer, so they must be equal"
+                f"{self.audio.depth}; expected one to be a multiple of the other, because they "
+                "meet after every layer of the shallower encoder"
             )
         if self.stages > self.depth:
             raise UserError(
-                f"model.stages is {self.stages}, more than the {self.depth} layers of the encoders"
+                f"model.stages is {self.stages}, more than the {self.depth} layers after "
+                "which the encoders meet"
             )
         if not 0 <= self.drop_path < 1:
             raise UserError(f"model.drop_path is {self.drop_path}; expected 0 <= rate < 1")
@@ -190,8 +193,8 @@ class ModelConfig:
 
     @property
     def depth(self) -> int:
-        """L, layers of each encoder."""
-        return self.image.depth
+        """L, how often the encoders meet: after each layer of the shallower one."""
+        return min(self.image.depth, self.audio.depth)
 
     @property
     def image_size(self) -> int:
@@ -200,7 +203,7 @@ class ModelConfig:
 
     @property
     def stage_starts(self) -> tuple[int, ...]:
-        """The layers after which the prompts of stage 0, 1, ... are renewed."""
+        """The meetings after which the prompts of stage 0, 1, ... are renewed."""
         return tuple(stage * self.depth // self.stages for stage in range(self.stages))
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Dynamic Facial Expression Recognition in-the-wild", CVPRW 2024, arXiv 2404.09010
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,9 @@ from mmadfer_jax.models.vit import Encoder
 
 class MmaDfer(nnx.Module):
     """The model: frames and a spectrogram in, class logits out.
+
+    The encoders are fused after every layer of the shallower one; of the deeper one, several layers
+    pass in between (of ViT-L beside ViT-B two). In the paper both have twelve.
 
     `project` maps the sum of the encoders' features; where their widths differ, `project_audio`
     maps the spectrogram's by itself and the results are added.
@@ -149,16 +152,17 @@ class MmaDfer(nnx.Module):
         states = [nnx.split(self._modules(i)) for i in range(config.depth)]
         graph, _ = states[0]
         parameters = jax.tree.map(lambda *x: jnp.stack(x), *(state for _, state in states))
-        rates = jnp.array([block.drop_path_rate for block in self.image_encoder.blocks])
-        prompts = [
-            encoder.stage_prompts(config.depth, config.stage_starts)
-            for encoder in (self.image_encoder, self.audio_encoder)
+        encoders = self.image_encoder, self.audio_encoder
+        rates = [
+            jnp.array([block.drop_path_rate for block in e.blocks]).reshape(config.depth, -1)
+            for e in encoders
         ]
+        prompts = [e.stage_prompts(config.depth, config.stage_starts) for e in encoders]
 
         def layer(tokens, of_layer):
-            i, parameters, rate, prompts = of_layer
+            i, parameters, rates, prompts = of_layer
             modules = nnx.merge(graph, parameters)
-            tokens = self._layer(modules, i, key, compute, *tokens, drop_path_rate=rate)
+            tokens = self._layer(modules, i, key, compute, *tokens, drop_path_rates=rates)
             both = zip(tokens, prompts, strict=True)
             return tuple(x.at[:, x.shape[1] - len(p) :].add(p) for x, p in both), None
 
@@ -167,9 +171,13 @@ class MmaDfer(nnx.Module):
         return tokens
 
     def _modules(self, layer: int) -> nnx.List:
-        """The two encoders' blocks of a layer and what fuses them."""
-        encoders = self.image_encoder, self.audio_encoder
-        return nnx.List([*(e.blocks[layer] for e in encoders), self.fusion[layer]])
+        """Each encoder's blocks between two fusions, several of a deeper one, and what fuses."""
+        blocks = []
+        for encoder in (self.image_encoder, self.audio_encoder):
+            each = len(encoder.blocks) // self.config.depth
+            own = range(layer * each, (layer + 1) * each)
+            blocks.append(nnx.List(encoder.blocks[i] for i in own))
+        return nnx.List([*blocks, self.fusion[layer]])
 
     def _layer(
         self,
@@ -179,15 +187,17 @@ class MmaDfer(nnx.Module):
         compute: Compute,
         image: jax.Array,
         audio: jax.Array,
-        drop_path_rate: jax.Array | None = None,
+        drop_path_rates: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """The tokens [B*T, N, D] and [B, M, D] after a layer of both encoders and their fusion."""
-        image_block, audio_block, fusion = modules
-        image_key, audio_key = _layer_keys(key, layer)
-        image, audio = compute.laid_out(image), compute.laid_out(audio)
-        audio = audio_block(audio, audio_key, compute.attention, drop_path_rate)
-        image = image_block(image, image_key, compute.attention, drop_path_rate)
-        return fusion(image, audio, self.config.num_frames)
+        *blocks, fusion = modules
+        tokens = [compute.laid_out(image), compute.laid_out(audio)]
+        for side in (1, 0):
+            for i, block in enumerate(blocks[side]):
+                own_key = _layer_keys(key, layer * len(blocks[side]) + i)[side]
+                rate = None if drop_path_rates is None else drop_path_rates[side][i]
+                tokens[side] = block(tokens[side], own_key, compute.attention, rate)
+        return fusion(*tokens, self.config.num_frames)
 
 
 def _check_shape(name: str, array: jax.Array, expected: tuple[int, ...]) -> None:

@@ -214,6 +214,10 @@ def check_authors_program(config: ModelConfig) -> None:
         wrong.append(
             f"the encoders' widths are {config.image.width} and {config.audio.width}, there equal"
         )
+    if config.image.depth != config.audio.depth:
+        wrong.append(
+            f"the encoders have {config.image.depth} and {config.audio.depth} layers, there equal"
+        )
     if config.depth % config.stages:
         wrong.append(f"{config.stages} stages do not divide {config.depth} layers")
     if wrong:

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.compute import Compute
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.mma_dfer import MmaDfer
 from mmadfer_jax.models.params import apply_fn, bind, init_params
@@ -81,6 +82,35 @@ def test_open_gates_let_each_encoder_see_the_other_from_the_first_layer_on(trace
     for layer in range(CONFIG.depth):
         assert not np.array_equal(image[layer], image_of_other_sound[layer])
         assert not np.array_equal(audio[layer], audio_of_other_frames[layer])
+
+
+@pytest.mark.parametrize("deep", ["image", "audio"])
+def test_a_deeper_encoder_passes_several_layers_between_two_meetings(deep):
+    """With every second of its layers adding nothing it is the model of encoders as deep."""
+    even, config = with_gates(0.5), changed(CONFIG, **{f"{deep}_depth": 2 * CONFIG.depth})
+    other = random_params(config)
+    params = {}
+    for path, value in other.items():
+        encoder, _, rest = path.partition(".blocks.")
+        if not rest or encoder != f"{deep}_encoder":
+            params[path] = even[path]
+            continue
+        number, _, name = rest.partition(".")
+        if int(number) % 2 == 0:
+            params[path] = even[f"{encoder}.blocks.{int(number) // 2}.{name}"]
+        else:
+            adds = name.startswith(("attn.proj", "mlp.fc2"))
+            params[path] = np.zeros_like(value) if adds else value
+    logits = jax.jit(apply_fn(config))(params, *inputs())
+    np.testing.assert_allclose(logits, jax.jit(apply_fn(CONFIG))(even, *inputs()), atol=1e-5)
+    key = jax.random.key(0)  # and as one layer that is repeated, drop paths included
+    by_way = [
+        jax.jit(apply_fn(config, Compute(layers=way)))(other, *inputs(), key)
+        for way in ("loop", "scan")
+    ]
+    np.testing.assert_allclose(*by_way, atol=1e-5)
+    params[f"{deep}_encoder.blocks.7.mlp.fc2.bias"] += 1  # the last layer is passed, too
+    assert np.abs(jax.jit(apply_fn(config))(params, *inputs()) - logits).max() > 1e-3
 
 
 def test_permuting_frames_changes_only_the_temporal_part(trace):
@@ -232,7 +262,11 @@ def test_ast_trains_as_the_rest_does():
     [
         ({"audio_patch_order": "spiral"}, r"patch_order is 'spiral'; expected one of"),
         ({"audio_special_tokens": 3}, r"special_tokens is 3; expected 1 \(CLS\) or 2"),
-        ({"audio_depth": 2}, r"image.depth is 4 and model.audio.depth 2; the encoders advance"),
+        (
+            {"audio_depth": 3},
+            r"image.depth is 4 and model.audio.depth 3; expected one to be a mult",
+        ),
+        ({"audio_depth": 1, "stages": 2}, r"stages is 2, more than the 1 layers after which"),
         ({"image_shape": (32, 48)}, r"image.shape is \(32, 48\); expected a square"),
         ({"stages": 5}, r"stages is 5, more than the 4 layers"),
         ({"drop_path": 1.0}, r"drop_path is 1.0; expected 0 <= rate < 1"),

@@ -2,9 +2,11 @@ import jax
 import numpy as np
 import pytest
 
+from configs import dfew_large
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.training import sharding
+from mmadfer_jax.training.settings import plain
 from tests.conftest import SMALL
 from tests.programs import program_of
 from tests.sizes import changed
@@ -32,21 +34,13 @@ def test_rules_cover_all_and_must_divide():
         sharding.param_shardings(mesh, shapes, [(".*", ("model",))])
 
 
-# ViT-L and ViT-B side by side, as deep as each other.
-LARGE = changed(
-    ModelConfig(),
-    depth=24,
-    num_frames=32,
-    image_width=1024,
-    image_heads=16,
-    image_mlp_dim=4096,
-    dtype="bfloat16",
-)
+# ViT-L beside ViT-B, of half as many layers.
+LARGE = ModelConfig.from_dict(plain(dfew_large.get_config())["model"])
 
 
 def test_default_rules_fit_published_sizes():
     """Each of four devices holds a quarter of the layers' matrices, in two bytes a value."""
-    split = 2 * LARGE.depth * 12 * (1024**2 + 768**2) * 3 // 4
+    split = 2 * 12 * (24 * 1024**2 + 12 * 768**2) * 3 // 4
     whole, same = bytes_of(program_of(LARGE, sharding.make_mesh()))
     assert whole == same
     assert bytes_of(program_of(LARGE, sharding.make_mesh(fsdp=4))) == (whole - split, whole)

@@ -308,6 +308,7 @@ def test_bad_targets_are_refused_before_anything_is_read(tmp_path, out, layout, 
         ({"image_norm_eps": 1e-12}, "model.image.norm_eps is 1e-12"),
         ({"image_stride": 8}, r"model.image.stride is \(8, 8\), there patches of"),
         ({"depth": 3}, "2 stages do not divide 3 layers"),
+        ({"image_depth": 4}, "encoders have 4 and 2 layers, there equal"),
         ({"audio_width": 32}, "widths are 64 and 32, there equal"),
     ],
 )
