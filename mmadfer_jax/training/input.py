@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from mmadfer_jax import files
 from mmadfer_jax.clips import frames
 from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.data.records import RecordSource
@@ -264,6 +265,10 @@ class _Clips:
     def local_batch_size(self) -> int:
         return self._rows.local
 
+    @property
+    def are_remote(self) -> bool:
+        return files.is_remote(self._source.directory)
+
     def __len__(self) -> int:
         return self._length
 
@@ -319,12 +324,17 @@ def _order(seed: int, epoch: int, length: int) -> np.ndarray:
 
 
 def _iterate(clips: _Clips, num_workers: int) -> Batches:
-    ahead = 2 * clips.local_batch_size  # clips decoded before they are asked for
+    # A disk keeps the cores busy. Behind a URL a read takes tens of milliseconds in which nothing is
+    # to be done, so many have to be under way (docs/scale.md).
+    ahead = (
+        4 if clips.are_remote else 2
+    ) * clips.local_batch_size  # clips decoded before their time
+    threads = 64 if clips.are_remote else min(16, 2 * (os.cpu_count() or 1))
     if num_workers == 0:
-        threads = min(16, 2 * (os.cpu_count() or 1))
         reading = grain.ReadOptions(threads, max(ahead, threads))
     else:
-        reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+        threads = max(threads // num_workers, 1) if clips.are_remote else 1
+        reading = grain.ReadOptions(threads, threads)
     dataset = grain.MapDataset.source(clips).to_iter_dataset(reading)
     if num_workers > 0:
         if not flags.FLAGS.is_parsed():
