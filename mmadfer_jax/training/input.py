@@ -267,7 +267,7 @@ class _Clips:
 
     @property
     def are_remote(self) -> bool:
-        return files.is_remote(self._source.directory)
+        return files.is_remote(files.as_path(self._source.directory))
 
     def __len__(self) -> int:
         return self._length
@@ -324,11 +324,10 @@ def _order(seed: int, epoch: int, length: int) -> np.ndarray:
 
 
 def _iterate(clips: _Clips, num_workers: int) -> Batches:
-    # A disk keeps the cores busy. Behind a URL a read takes tens of milliseconds in which nothing is
-    # to be done, so many have to be under way (docs/scale.md).
-    ahead = (
-        4 if clips.are_remote else 2
-    ) * clips.local_batch_size  # clips decoded before their time
+    # A disk keeps the cores busy. Behind a URL a read takes tens of milliseconds, so many have to be
+    # under way (docs/scale.md).
+    batches = 4 if clips.are_remote else 2  # decoded before they are asked for
+    ahead = batches * clips.local_batch_size
     threads = 64 if clips.are_remote else min(16, 2 * (os.cpu_count() or 1))
     if num_workers == 0:
         reading = grain.ReadOptions(threads, max(ahead, threads))
