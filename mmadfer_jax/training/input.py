@@ -324,8 +324,8 @@ def _order(seed: int, epoch: int, length: int) -> np.ndarray:
 
 
 def _iterate(clips: _Clips, num_workers: int) -> Batches:
-    # A disk keeps the cores busy. Behind a URL a read takes tens of milliseconds, so many have to be
-    # under way (docs/scale.md).
+    # A disk keeps the cores busy. Behind a URL a read takes tens of milliseconds, so that many have
+    # to be under way (docs/scale.md).
     batches = 4 if clips.are_remote else 2  # decoded before they are asked for
     ahead = batches * clips.local_batch_size
     threads = 64 if clips.are_remote else min(16, 2 * (os.cpu_count() or 1))
