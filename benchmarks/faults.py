@@ -1,10 +1,12 @@
 """Kills a training run at random moments and compares what it ends with, to the bit.
 
     python benchmarks/faults.py --kills=20 --seed=0 --out=benchmarks/results/faults.json
+    python benchmarks/faults.py --kills=20 --processes=2 --out=benchmarks/results/faults_2.json
 
 `main.py` trains a small model on the CPU, once left alone and once killed (SIGKILL) again and again
 and started anew with the same command: while it starts, in the middle of epochs, while it
-evaluates, saves a checkpoint and writes its report. All files of the two runs, every logged value
+evaluates, saves a checkpoint and writes its report. With several processes each time one of them is
+killed, and the others have to end by themselves. All files of the two runs, every logged value
 of every step, and all arrays of the last checkpoint have to be the same. Prints a line of JSON a
 kill and a summary; exits with 1 where anything differs.
 """
@@ -36,11 +38,11 @@ def moments(kills: int, rng: random.Random) -> list[str]:
     return sorted(drawn, key=lambda name: name == _LAST)
 
 
-def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
+def measure(folder: Path, kills: int, seed: int, processes: int) -> dict[str, Any]:
     """Does all of it; the numbers of the summary, and what differs."""
     rng = random.Random(seed)
     # No life takes more than one epoch's steps, so the kills are spread over the run.
-    trial = Trial(folder, epochs=max(2, kills * 4 // 5))
+    trial = Trial(folder, epochs=max(2, kills * 4 // 5), processes=processes)
     trial.finish("alone")
     met: list[Kill] = []
     for moment in moments(kills, rng):
@@ -51,6 +53,7 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         print(json.dumps({"kill": len(met), **kill._asdict()}), flush=True)
     trial.finish("killed")
     return {
+        "processes": processes,
         "kills": [kill._asdict() for kill in met],
         "phases": dict(collections.Counter(kill.phase for kill in met)),
         "while_saving": sum(kill.saving for kill in met),
@@ -63,11 +66,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="how many (20)")
     parser.add_argument("--seed", type=int, default=0, help="of moments and delays (0)")
+    parser.add_argument("--processes", type=int, default=1, help="that train together (1)")
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     arguments = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), arguments.kills, arguments.seed)
+        found = measure(Path(folder), arguments.kills, arguments.seed, arguments.processes)
     result = stamp("jax", "jaxlib", "orbax-checkpoint", "tensorstore", "grain", "tensorboard")
     result |= {"seconds": round(time.monotonic() - began), **found}
     print(json.dumps({name: value for name, value in result.items() if name != "kills"}))

@@ -372,7 +372,7 @@ def pytorch(toy: bool) -> Items:
     for way in ("eager", "tuned"):
         for batch in batches(toy)[:1] if toy else batches(toy):
             items[f"{way}, training {batch}"] = _torch(torch_step.training, model, batch, way)
-    for way in ("tuned", "eager"):
+    for way in ("eager",) if toy else ("tuned", "eager"):
         for batch in batches(toy)[1:2]:
             items[f"{way}, inference {batch}"] = _torch(torch_step.inference, model, batch, way)
     return items
@@ -410,11 +410,12 @@ def _torch(make: Callable, model: ModelConfig, batch: int, way: str) -> Callable
 
 
 def flags(toy: bool) -> Items:
-    """A training step of fewer layers with the process's XLA_FLAGS."""
+    """A training step of fewer layers with the process's XLA_FLAGS; a rehearsal only infers."""
     program = program_of(recipe(toy=toy) if toy else recipe(depth=DEPTH))
 
     def run() -> Line:
-        work, batch = Training(program, batches(toy)[1], random_params(program)), batches(toy)[1]
+        batch, kind = batches(toy)[1], Inference if toy else Training
+        work = kind(program, batch, random_params(program))
         line = timed(work, batch, steps=5 if toy else 20, warmup=3)
         return {"depth": program.model.depth, "flags": os.environ.get("XLA_FLAGS", ""), **line}
 

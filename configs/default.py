@@ -131,6 +131,10 @@ def get_config() -> ConfigDict:
     # repeated, "scan" (docs/tpu.md has what each costs).
     config.compute = ConfigDict({"attention": "auto", "remat": "none", "layers": "loop"})
 
+    # A folder, or a URL such as gs://BUCKET/FOLDER, in which compiled programs are kept, so that a
+    # run which goes on need not compile again. Any number of runs may share it.
+    config.compilation_cache = config_dict.placeholder(str)
+
     # Preparation settings in which the data may differ from the checkpoint, by name.
     config.allow_mismatch = ()
     return config

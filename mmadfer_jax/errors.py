@@ -35,6 +35,20 @@ def out_of_memory_says(advice: str) -> Iterator[None]:
         raise UserError(f"out of memory: {advice} ({first})") from error
 
 
+def describe(error: BaseException) -> str | None:
+    """What to tell a user of an error: one line; None where it is a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        name = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{name}"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit) and isinstance(error.code, str):
+        return error.code.removeprefix("error: ")
+    return None
+
+
 def exit_on_user_error(command: Callable[..., None]) -> Callable[..., None]:
     """Wraps a command so that a `UserError` or a full disk prints one line and exits with 1.
 
@@ -45,14 +59,11 @@ def exit_on_user_error(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args, **kwargs):
         try:
             return command(*args, **kwargs)
-        except UserError as error:
-            sys.exit(f"error: {error}")
-        except OSError as error:
-            if error.errno not in _OF_THE_DISK:
-                raise
-            name = f": {error.filename}" if error.filename else ""
-            sys.exit(f"error: {error.strerror}{name}")
         except KeyboardInterrupt:
             sys.exit("interrupted")
+        except Exception as error:
+            if (text := describe(error)) is None:
+                raise
+            sys.exit(f"error: {text}")
 
     return wrapped

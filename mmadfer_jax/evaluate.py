@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.clips.clip import NATIVE
@@ -18,10 +20,11 @@ from mmadfer_jax.evaluation.classes import describe_match, match_classes
 from mmadfer_jax.evaluation.evaluator import evaluate_clips
 from mmadfer_jax.evaluation.report import summary, write_report
 from mmadfer_jax.trained import TrainedModel, load_model
-from mmadfer_jax.training import provenance
+from mmadfer_jax.training import processes, provenance
+from mmadfer_jax.training.frozen import weights_sha256
 from mmadfer_jax.training.log import console
 from mmadfer_jax.training.program import Program
-from mmadfer_jax.training.settings import check_settings, fill_from, local_workdir, resolve
+from mmadfer_jax.training.settings import check_settings, fill_from, open_workdir, resolve
 from mmadfer_jax.training.sharding import make_mesh
 
 _LESS_MEMORY = "lower the batch size (--batch_size, config.eval.batch_size)"
@@ -30,7 +33,7 @@ _LESS_MEMORY = "lower the batch size (--batch_size, config.eval.batch_size)"
 def evaluate(
     model: TrainedModel,
     source: RecordSource,
-    out: Path,
+    out: Path | UPath,
     *,
     batch_size: int = 16,
     num_workers: int = 0,
@@ -56,11 +59,14 @@ def evaluate(
     """
     card, info, out_console = model.card, source.info, console()
     provenance.check_preparation(info.preparation, card, allow_mismatch)
+    given = {"model": weights_sha256(model.params), "clips": provenance.clips_sha256(source)}
+    processes.agree("what they evaluate", given | {"batch_size": batch_size})
     places = match_classes(info.classes, model.classes)
     notes = [*model.notes, *card.notes, *_doubts(model, info)]
     if matched := describe_match(info.classes, model.classes, places):
         notes.append(matched)
-    for note in notes:
+    primary = processes.is_primary()
+    for note in notes if primary else ():
         out_console.print(f"note: {note}")
     mesh = make_mesh()
     program = Program.for_evaluation(card.model, mesh)
@@ -76,7 +82,7 @@ def evaluate(
     )
     description = {"name": info.name, "dir": str(source.directory), "splits": list(source.splits)}
     return write_report(
-        out,
+        out if primary else None,
         answers,
         model.classes,
         settings={
@@ -103,7 +109,7 @@ def _doubts(model: TrainedModel, info: DatasetInfo) -> list[str]:
     ]
 
 
-def evaluate_run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+def evaluate_run(config: ConfigDict, workdir: str | Path | UPath) -> dict[str, Any]:
     """Evaluates the newest checkpoint of a run on the test splits of its fold, in its directory.
 
     Returns:
@@ -113,12 +119,12 @@ def evaluate_run(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         UserError: There is no checkpoint, or it does not fit the settings or the data.
     """
     check_settings(config)
-    workdir = local_workdir(workdir)
+    workdir = open_workdir(workdir)
     model = load_model(workdir)
     fold = open_fold(config.data.dir, config.data.fold)
     settings = resolve(config, fold, fill_from(model.card.model))
     provenance.check_same_run(settings, model.card, workdir)
-    with out_of_memory_says(_LESS_MEMORY), files.lock(workdir):
+    with out_of_memory_says(_LESS_MEMORY), _kept(workdir):
         return evaluate(
             model,
             fold.test,
@@ -134,11 +140,15 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m mmadfer_jax.evaluate", description=__doc__)
     add = parser.add_argument
-    add("model", type=Path, help="a run's --workdir, a model file, or a released checkpoint")
+    add(
+        "model",
+        type=files.as_path,
+        help="a run's --workdir, a model file, or a released checkpoint",
+    )
     add("--data", required=True, metavar="DIR", help="a prepared dataset")
     add("--fold", type=int, default=1, help="whose test part is taken, in five-fold sets (1)")
     add("--split", action="append", metavar="NAME", help="a split to take instead; repeatable")
-    add("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
+    add("--out", type=files.as_path, required=True, metavar="DIR", help="where the report goes")
     add("--batch_size", type=int, default=16, help="clips of a batch (16)")
     add("--num_workers", type=int, default=0, help="processes that read clips (threads)")
     add(
@@ -148,7 +158,18 @@ def main() -> None:
         help="settings of the preparation in which data and model may differ",
     )
     add("--face_model", metavar="ONNX", help="YuNet's file, if prepared with it")
+    add("--coordinator", metavar="HOST:PORT", help="of several processes: where process 0 is")
+    add("--processes", type=int, help="how many there are")
+    add("--process", type=int, help="which one this is, from 0")
     flags = parser.parse_args()
+    with processes.joined(flags.coordinator, flags.processes, flags.process):
+        results = _evaluate(flags)
+        if processes.is_primary():
+            print(summary(results))
+            print(f"report: {flags.out}")
+
+
+def _evaluate(flags: argparse.Namespace) -> dict[str, Any]:
     if flags.batch_size < 1:
         raise UserError(f"--batch_size={flags.batch_size}; expected 1 or more")
     info = DatasetInfo.load(flags.data)
@@ -156,8 +177,8 @@ def main() -> None:
     source = RecordSource(flags.data, splits, info)
     model = load_model(flags.model, flags.face_model)
     allowed = tuple(name for name in flags.allow_mismatch.split(",") if name)
-    with out_of_memory_says(_LESS_MEMORY), files.lock(flags.out):
-        results = evaluate(
+    with out_of_memory_says(_LESS_MEMORY), _kept(flags.out):
+        return evaluate(
             model,
             source,
             flags.out,
@@ -165,8 +186,11 @@ def main() -> None:
             num_workers=flags.num_workers,
             allow_mismatch=allowed,
         )
-    print(summary(results))
-    print(f"report: {flags.out}")
+
+
+def _kept(folder: Path | UPath) -> AbstractContextManager[None]:
+    """The lock of the process that writes; nothing for the others."""
+    return files.lock(folder) if processes.is_primary() else nullcontext()
 
 
 if __name__ == "__main__":

@@ -317,6 +317,14 @@ def remove(path: Path | UPath) -> None:
             attempt(path, path.fs.rm, path.path, recursive=True)
 
 
+def move(path: Path | UPath, target: Path | UPath) -> None:
+    """Gives a file, or a folder with all it holds, another name on the same disk or bucket."""
+    if isinstance(path, Path):
+        path.rename(target)
+    else:
+        attempt(path, path.fs.mv, path.path, target.path, recursive=True)
+
+
 @contextlib.contextmanager
 def lock(folder: Path | UPath) -> Iterator[None]:
     """Keeps a folder of the disk to this command, and sweeps what killed ones left in it.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from clu import parameter_overview
 from ml_collections import ConfigDict
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
@@ -23,9 +24,9 @@ from mmadfer_jax.evaluation.report import write_report
 from mmadfer_jax.models.params import Params
 from mmadfer_jax.trained import TrainedModel, load_model
 from mmadfer_jax.training import input as data
-from mmadfer_jax.training import provenance
+from mmadfer_jax.training import processes, provenance
 from mmadfer_jax.training.checkpoints import Checkpoints, Saved
-from mmadfer_jax.training.frozen import read_frozen, write_frozen
+from mmadfer_jax.training.frozen import read_frozen, weights_sha256, write_frozen
 from mmadfer_jax.training.log import TrainingLog, console, freeze_table
 from mmadfer_jax.training.optimizer import split
 from mmadfer_jax.training.program import Metrics, Program, TrainState
@@ -33,7 +34,7 @@ from mmadfer_jax.training.settings import (
     Settings,
     check_settings,
     fill_from,
-    local_workdir,
+    open_workdir,
     resolve,
 )
 from mmadfer_jax.training.sharding import bytes_held, make_mesh
@@ -65,11 +66,12 @@ class Run(NamedTuple):
     notes: Sequence[str]
 
 
-def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+def train(config: ConfigDict, workdir: str | Path | UPath) -> dict[str, Any]:
     """Trains `config` in `workdir`, going on from its newest checkpoint, and reports at the end.
 
     A run that was killed anywhere gives, started again, the numbers of one that was not: the state,
     the place in the data and the running sums are restored, and a step depends on nothing else.
+    Several processes that are `processes.joined` train one model; process 0 writes.
 
     Returns:
         What `report/results.json` holds.
@@ -77,15 +79,22 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     Raises:
         UserError: For settings, data, weights or a checkpoint that do not fit, before training; for
             a loss that is not finite, before anything is overwritten.
+        PreemptedError: SIGTERM has come; the state is saved.
     """
     #### Settings and data. Whatever does not fit is refused before anything slow starts.
+    processes.progress("reading settings and data")
     check_settings(config)
-    workdir = local_workdir(workdir)
+    workdir = open_workdir(workdir)
     fold = open_fold(config.data.dir, config.data.fold)
+    provenance.check_same_everywhere(config, fold, workdir)
+    primary = processes.is_primary()
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(out_of_memory_says(_LESS_MEMORY))
-        stack.enter_context(files.lock(workdir))
+        if primary:
+            stack.enter_context(files.lock(workdir))
+        processes.check_shared(workdir)
+        preemption = stack.enter_context(contextlib.closing(processes.Preemption()))
 
         #### Model and weights: those of the newest whole checkpoint, or new ones.
         checkpoints = stack.enter_context(
@@ -96,12 +105,13 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         program, card, state, frozen = run.program, run.card, run.state, run.frozen
         epochs, start = program.epochs, int(state.step)
         checkpoints.check_room(state)
-        _announce(config, fold, run, checkpoints.passed_over(), workdir)
+        if primary:
+            _announce(config, fold, run, checkpoints.passed_over(), workdir)
 
         #### Log and batches.
         batch_size, every = config.train.batch_size, config.checkpoint.every_steps
         log = TrainingLog(
-            workdir,
+            workdir if primary else None,
             epochs,
             batch_size=batch_size,
             every_steps=config.log_every_steps,
@@ -125,36 +135,65 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         #### Steps. The host waits for the device where it logs, evaluates or saves, nowhere else.
         key, answers = program.key(config.seed), None
         waiting: list[tuple[int, Metrics]] = []
-        for step, batch in enumerate(batches, start + 1):
-            placed = data.to_global(batch, program.batch_sharding, batch_size, rows)
-            state, metrics = program.train_step(state, frozen, placed, key)
-            waiting.append((step, metrics))
-            if len(waiting) > _IN_FLIGHT:
-                jax.block_until_ready(waiting[-1 - _IN_FLIGHT][1])
-            epoch, rest = epochs.finished(step)
-            saves = rest == 0 or step % every == 0
-            if not saves and not log.is_due(step):
-                continue
+
+        def take_in() -> None:
+            """Reads the metrics of the steps taken since it was last called."""
             for done, values in jax.device_get(waiting):
                 _check_finite(done, values, config, fold, program, checkpoints)
                 log.step(done, values, program.schedule(done - 1))
             waiting.clear()
-            if rest == 0:
-                last, test = step == epochs.total_steps, {}
-                if last or epoch % config.eval.every_epochs == 0:
-                    answers = _evaluate(config, fold, program, state, frozen, card)
-                    test = _figures(answers, card)
-                    card = dataclasses.replace(card, figures={"step": step, **test})
-                log.epoch(step, program.schedule(step - 1), test)
-            if saves:
-                checkpoints.save(step, state, card, log.progress())
+
+        def end_epoch(step: int) -> None:
+            nonlocal answers, card
+            last, test = step == epochs.total_steps, {}
+            if last or epochs.finished(step)[0] % config.eval.every_epochs == 0:
+                answers = _evaluate(config, fold, program, state, frozen, card, preemption)
+                test = _figures(answers, card)
+                card = dataclasses.replace(card, figures={"step": step, **test})
+            log.epoch(step, program.schedule(step - 1), test)
+
+        def save(step: int) -> None:
+            nonlocal saved
+            processes.progress(f"saving step {step}")
+            checkpoints.save(step, state, card, log.progress())
+            saved = step
+
+        step = saved = start
+        try:
+            if log.has_open_epoch(start):  # it ended in its evaluation
+                end_epoch(start)
+            for step, batch in enumerate(batches, start + 1):
+                processes.progress(f"training step {step}")
+                placed = data.to_global(batch, program.batch_sharding, batch_size, rows)
+                state, metrics = program.train_step(state, frozen, placed, key)
+                waiting.append((step, metrics))
+                if len(waiting) > _IN_FLIGHT:
+                    jax.block_until_ready(waiting[-1 - _IN_FLIGHT][1])
+                ends_epoch = epochs.finished(step)[1] == 0
+                saves = ends_epoch or step % every == 0
+                if saves or log.is_due(step):
+                    take_in()
+                if ends_epoch:
+                    end_epoch(step)
+                if saves:
+                    save(step)
+                preemption.check()
+        except processes.PreemptedError:
+            take_in()
+            if saved != step:
+                save(step)
+            raise processes.PreemptedError(
+                f"SIGTERM came; the state after step {step} is saved, the same command goes on"
+            ) from None
 
         #### Report of the last epoch, which is the protocol's.
         if answers is None:  # the run had ended before
-            answers = _evaluate(config, fold, program, state, frozen, card)
-        files.write(workdir / "card.json", _json(card.to_dict()))
+            answers = _evaluate(config, fold, program, state, frozen, card, preemption)
+        processes.progress("writing the report")
+        if primary:
+            files.write(workdir / "card.json", _json(card.to_dict()))
         return write_report(
-            workdir / "report",
+            workdir / "report" if primary else None,
             answers,
             card.classes,
             settings={"model": str(workdir), "data": card.data, "card": card.to_dict()},
@@ -163,7 +202,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         )
 
 
-def _begin(config: ConfigDict, fold: Fold, workdir: Path) -> Run:
+def _begin(config: ConfigDict, fold: Fold, workdir: Path | UPath) -> Run:
     """A run from the first step: encoders from their files or a whole model, the rest drawn."""
     base = load_model(config.init_from) if config.init_from else None
     encoders = Encoders.read(
@@ -189,6 +228,10 @@ def _begin(config: ConfigDict, fold: Fold, workdir: Path) -> Run:
         sources = {"seed": config.seed, "init_from": base.path, "its_sources": base.card.sources}
         notes = [*base.notes, _describe_base(base, fold, places)]
     trainable, frozen = split(params, program.labels)
+    digests = {"trained": weights_sha256(trainable), "frozen": weights_sha256(frozen)}
+    processes.agree("their weights", digests)
+    if processes.is_primary():
+        write_frozen(workdir, frozen, digests["frozen"])
     card = ModelCard(
         model=program.model,
         classes=fold.info.classes,
@@ -197,7 +240,7 @@ def _begin(config: ConfigDict, fold: Fold, workdir: Path) -> Run:
         missing_sound=config.data.missing_sound,
         sources=sources,
         data=provenance.describe_data(fold),
-        training={"config": settings, "frozen_sha256": write_frozen(workdir, frozen)},
+        training={"config": settings, "frozen_sha256": digests["frozen"]},
     )
     state, placed = program.init_state(trainable), program.place_frozen(frozen)
     return Run(program, card, state, placed, {}, notes)
@@ -212,7 +255,7 @@ def _describe_base(base: TrainedModel, fold: Fold, places: Sequence[int] | None)
 
 
 def _go_on(
-    config: ConfigDict, fold: Fold, workdir: Path, checkpoints: Checkpoints, saved: Saved
+    config: ConfigDict, fold: Fold, workdir: Path | UPath, checkpoints: Checkpoints, saved: Saved
 ) -> Run:
     """A run from a checkpoint; it needs no file beside its own directory and the data."""
     card = saved.card
@@ -232,7 +275,7 @@ def _go_on(
 
 
 def _announce(
-    config: ConfigDict, fold: Fold, run: Run, passed_over: Sequence[str], workdir: Path
+    config: ConfigDict, fold: Fold, run: Run, passed_over: Sequence[str], workdir: Path | UPath
 ) -> None:
     """Prints what is about to run and writes it beside the run."""
     program, start = run.program, int(run.state.step)
@@ -290,6 +333,7 @@ def _evaluate(
     state: TrainState,
     frozen: Params,
     card: ModelCard,
+    preemption: processes.Preemption,
 ) -> Answers:
     return evaluate_clips(
         program,
@@ -299,6 +343,7 @@ def _evaluate(
         card.reading,
         batch_size=config.eval.batch_size,
         num_workers=config.data.num_workers,
+        between=preemption.check,
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from upath import UPath
 
+from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
 from mmadfer_jax.clips.clip import (
     PreparedClip,
@@ -219,7 +221,7 @@ class TrainedModel:
 _resize = jax.jit(resize, static_argnums=1)
 
 
-def load_model(path: str | Path, face_model: str | None = None) -> TrainedModel:
+def load_model(path: str | Path | UPath, face_model: str | None = None) -> TrainedModel:
     """Loads a trained model.
 
     Args:
@@ -230,10 +232,11 @@ def load_model(path: str | Path, face_model: str | None = None) -> TrainedModel:
     Raises:
         UserError: There is no model, or it is damaged.
     """
-    path = Path(path)
-    if path.is_dir():
+    path = files.as_path(path)
+    if files.is_folder(path):
         return _load_run(path, face_model)
-    file = read_model(path)
+    with files.local_copy(path) as copy:
+        file = read_model(copy)
     return TrainedModel(
         file.card,
         file.params,
@@ -243,16 +246,11 @@ def load_model(path: str | Path, face_model: str | None = None) -> TrainedModel:
     )
 
 
-def _load_run(workdir: Path, face_model: str | None) -> TrainedModel:
+def _load_run(workdir: Path | UPath, face_model: str | None) -> TrainedModel:
     def params(saved: Saved) -> dict[str, np.ndarray]:
         shapes = abstract_params(saved.card.model)
         labels = freeze_labels(shapes, saved.card.training["config"]["freeze"])
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        abstract = {
-            name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
-            for name, x in split(shapes, labels)[0].items()
-        }
-        return jax.device_get(checkpoints.trainable(saved, abstract))
+        return checkpoints.trainable(saved, split(shapes, labels)[0])
 
     with Checkpoints(workdir) as checkpoints:
         saved, trainable = checkpoints.newest(params)

@@ -7,13 +7,14 @@ second step and after every epoch, an evaluation every epoch, every step logged.
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import jax
 import numpy as np
@@ -40,7 +41,7 @@ def get_config():
     config.checkpoint.every_steps = 2
     return config
 """
-# One device. The programs of all starts are compiled once, in a hurry; what a killed process left
+# The programs of all starts are compiled once, in a hurry; what a killed process left
 # of a compiled program fails its check sum, and jax compiles it again.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
@@ -74,9 +75,17 @@ class Kill(NamedTuple):
 class Trial:
     """A folder with data, a config and the runs of one command."""
 
-    def __init__(self, folder: Path, *, epochs: int):
-        """Writes what the command needs."""
+    def __init__(self, folder: Path, *, epochs: int, processes: int = 1, devices: int = 1):
+        """Writes what the command needs.
+
+        Args:
+            folder: An empty one.
+            epochs: Of a run.
+            processes: That run the command together.
+            devices: Of each process.
+        """
         self._folder, self.epochs = folder, epochs
+        self._processes, self._devices = processes, devices
         (folder / "data").mkdir()
         write_small_dataset(folder / "data")
         text = _CONFIG.format(data=str(folder / "data"), epochs=epochs)
@@ -86,73 +95,117 @@ class Trial:
         """The directory of a run; all are called alike, as reports name them."""
         return self._folder / name / "run"
 
-    def start(self, name: str) -> "Life":
-        """Starts the command of a run, the same whether it is the first time or not."""
-        self.run(name).parent.mkdir(exist_ok=True)
-        return Life(self._folder / "config.py", self.run(name), self.epochs)
+    def start(self, name: str, *flags: str, processes: int = 0, devices: int = 0) -> "Life":
+        """Starts the command of a run, the same whether it is the first time or not.
 
-    def finish(self, name: str) -> "Life":
-        """Runs it to its end."""
-        life = self.start(name)
+        Args:
+            name: Of the run.
+            flags: More of them for the command; in them "{process}" stands for its number.
+            processes: In place of the trial's.
+            devices: In place of the trial's.
+        """
+        self.run(name).parent.mkdir(exist_ok=True)
+        return Life(
+            self._folder / "config.py",
+            self.run(name),
+            self.epochs,
+            processes=processes or self._processes,
+            devices=devices or self._devices,
+            flags=flags,
+        )
+
+    def finish(self, name: str, *flags: str, **options: int) -> "Life":
+        """Runs it to its end; arguments as of `start`."""
+        life = self.start(name, *flags, **options)
         life.wait()
         return life
 
 
 class Life:
-    """One process of a run."""
+    """The process of a run, or its processes."""
 
-    def __init__(self, config: Path, run: Path, epochs: int):
-        """Starts it."""
+    def __init__(
+        self,
+        config: Path,
+        run: Path,
+        epochs: int,
+        *,
+        processes: int = 1,
+        devices: int = 1,
+        flags: Sequence[str] = (),
+    ):
+        """Starts it; arguments as of `Trial.start`."""
         self._run, self._total = run, epochs * STEPS_PER_EPOCH
-        self._lines: list[str] = []
         self._stale = set(files.names(run / "report"))  # such as what the last kill left there
         self._began = time.monotonic()
         cache = {"JAX_COMPILATION_CACHE_DIR": str(config.with_name("compiled"))}
-        self._process = subprocess.Popen(
-            [sys.executable, ROOT / "main.py", f"--config={config}", "--workdir=run"],
-            cwd=run.parent,
-            env=os.environ | _ENVIRONMENT | cache,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        command = [sys.executable, ROOT / "main.py", f"--config={config}", "--workdir=run"]
+        if processes > 1:
+            command += [f"--coordinator=localhost:{free_port()}", f"--processes={processes}"]
+            command += ["--process={process}", "--timeout=100"]
+        command += flags  # of two the last one counts
+        self.processes, self._lines, self._readers = [], [], []
+        for index in range(processes):
+            process = subprocess.Popen(
+                [str(part).replace("{process}", str(index)) for part in command],
+                cwd=run.parent,
+                env=os.environ | _ENVIRONMENT | cache | {"JAX_NUM_CPU_DEVICES": str(devices)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            lines: list[str] = []
+            reader = threading.Thread(target=_read, args=(process.stderr, lines))
+            reader.start()
+            self.processes.append(process)
+            self._lines.append(lines)
+            self._readers.append(reader)
 
-    def _read(self) -> None:
-        for line in self._process.stderr:
-            self._lines.append(line)
+    def text(self, process: int = 0) -> str:
+        """What a process has printed on stderr."""
+        return "".join(self._lines[process])
 
-    def text(self) -> str:
-        """What it has printed on stderr."""
-        return "".join(self._lines)
+    def end(self, seconds: float = 120) -> list[int]:
+        """Waits for its end; the exit status of every process."""
+        until = time.monotonic() + seconds
+        try:
+            codes = [process.wait(max(until - time.monotonic(), 0.1)) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+                process.wait()
+            for reader in self._readers:
+                reader.join()
+            for process in self.processes:
+                process.stderr.close()
+        return codes
 
     def wait(self) -> None:
         """Waits for its end, which must be a good one."""
-        code = self._process.wait()
-        self._reader.join()
-        self._process.stderr.close()
-        assert code == 0, self.text()
+        codes = self.end(600)
+        assert not any(codes), "\n".join(map(self.text, range(len(codes))))
 
     def kill_at(self, moment: str, rng: random.Random) -> Kill | None:
-        """Kills it at a moment; None where it ended before, well.
+        """Kills it, or one of its processes, at a moment; None where it ended before, well.
+
+        The other processes have to end by themselves.
 
         Args:
             moment: Of `MOMENTS`.
             rng: Decides what the moment leaves open.
         """
         for pause in MOMENTS[moment](self, rng):
-            if self._process.poll() is not None:
+            if self._has_ended():
                 break
             time.sleep(pause)
-        if self._process.poll() is not None:
+        victim = rng.randrange(len(self.processes))
+        if self._has_ended():
             self.wait()
             return None
-        self._process.kill()
+        self.processes[victim].kill()
         seconds = time.monotonic() - self._began
-        self._process.wait()
-        self._reader.join()
-        self._process.stderr.close()
+        codes = self.end(200)
+        assert all(codes), f"process {victim} was killed, exit statuses are {codes}"
         came_from, told = self._came_from(), self._told()
         return Kill(
             moment=moment,
@@ -162,6 +215,15 @@ class Life:
             came_from=came_from,
             reached=max([came_from, *told]),
         )
+
+    def until(self, moment: str, rng: random.Random) -> None:
+        """Waits for a moment, which has to come."""
+        for pause in MOMENTS[moment](self, rng):
+            assert not self._has_ended(), self.text()
+            time.sleep(pause)
+
+    def _has_ended(self) -> bool:
+        return any(process.poll() is not None for process in self.processes)
 
     def _came_from(self) -> int:
         found = re.search(r"^steps: .* going on after step (\d+)$", self.text(), re.M)
@@ -187,7 +249,7 @@ class Life:
             return "starting"
         if self._report_is_unfinished():
             return "reporting"
-        if self._lines[-1].startswith("step ") and told[-1] % STEPS_PER_EPOCH == 0:
+        if self._lines[0][-1].startswith("step ") and told[-1] % STEPS_PER_EPOCH == 0:
             return "evaluating"
         return "ending" if max([self._came_from(), *told]) == self._total else "training"
 
@@ -227,6 +289,16 @@ MOMENTS: dict[str, Callable[[Life, random.Random], object]] = {
     "saving": Life._saving,
     "reporting": Life._reporting,
 }
+
+
+def _read(stream: TextIO, lines: list[str]) -> None:
+    lines.extend(line for line in stream if not line.startswith("[Gloo]"))
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
+    with socket.create_server(("localhost", 0)) as server:
+        return server.getsockname()[1]
 
 
 def leftovers(run: Path) -> list[str]:

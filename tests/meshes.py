@@ -37,6 +37,7 @@ LAYOUTS = {
     "data": {"data": 8},
     "fsdp": {"data": 1, "fsdp": 8},
     "all": {"data": 2, "fsdp": 2, "tensor": 2},
+    "all, scanned": {"data": 2, "fsdp": 2, "tensor": 2},  # one layer compiled for both
 }
 BATCH, STEPS = 8, 4
 _COLLECTIVE = re.compile(
@@ -53,14 +54,14 @@ def parameters() -> dict[str, np.ndarray]:
     return {path: x + path.endswith(".scale") for path, x in params.items()}
 
 
-def four_steps(axes: dict[str, int]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def four_steps(axes: dict[str, int], layers: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Trains four steps on a mesh, on one device where there are no axes.
 
     Returns:
         What was met on the way, and arrays: "grad/PATH" of the first step, "param/PATH" at the end.
     """
     mesh = make_mesh(**axes) if axes else make_mesh(devices=jax.devices()[:1])
-    program = program_of(MODEL, mesh)
+    program = program_of(MODEL, mesh, change=lambda s: s["compute"].update(layers=layers))
     trainable, frozen = split(parameters(), program.labels)
     state, frozen, key = program.init_state(trainable), program.place_frozen(frozen), program.key(0)
     compiled = program.lower_train(BATCH).compile()
@@ -113,7 +114,7 @@ def main(out: Path) -> None:
     """Writes facts.json, and LAYOUT.npz for every layout."""
     facts = {}
     for name, axes in LAYOUTS.items():
-        facts[name], arrays = four_steps(axes)
+        facts[name], arrays = four_steps(axes, "scan" if "scanned" in name else "loop")
         np.savez(out / f"{name}.npz", **arrays)
     (out / "facts.json").write_text(json.dumps(facts))
 

@@ -1,6 +1,6 @@
 """The evaluation loop: a model's logits for every clip of some splits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.params import Params
+from mmadfer_jax.training import processes
 from mmadfer_jax.training.input import eval_batches, local_rows, to_global
 from mmadfer_jax.training.program import Program
 
@@ -38,6 +39,7 @@ def evaluate_clips(
     batch_size: int,
     num_workers: int = 0,
     classes: Sequence[int] | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Answers:
     """Shows every clip to a model, once, with the frames of test time.
 
@@ -50,6 +52,7 @@ def evaluate_clips(
         batch_size: Clips of a batch; the last one is padded.
         num_workers: Processes that read and decode; 0 does it in threads of this one.
         classes: The model's class for each class of the data; the same where None.
+        between: Called after each batch.
 
     Raises:
         UserError: A record is corrupt, or an answer is not finite.
@@ -60,12 +63,14 @@ def evaluate_clips(
     )
     pieces: list[np.ndarray] = []
     waiting: jax.Array | None = None
-    for batch in batches:
+    for number, batch in enumerate(batches, 1):
+        processes.progress(f"evaluating batch {number}")
         placed = to_global(batch, program.batch_sharding, batch_size, rows)
         logits = program.eval_step(trainable, frozen, placed)
         if waiting is not None:
             pieces.append(jax.device_get(waiting))  # the batch before, while this one runs
         waiting = logits
+        between()
     pieces.append(jax.device_get(waiting))
     logits = np.concatenate(pieces)[: len(source)]
     finite = np.isfinite(logits).all(axis=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.evaluation.evaluator import Answers
@@ -16,7 +17,7 @@ from mmadfer_jax.evaluation.metrics import confusion_matrix, per_class_recall, s
 
 
 def write_report(
-    folder: Path,
+    folder: Path | UPath | None,
     answers: Answers,
     classes: Sequence[str],
     *,
@@ -27,7 +28,7 @@ def write_report(
     """Writes `results.json`, `predictions.csv` and the figures.
 
     Args:
-        folder: Made where it is not there.
+        folder: Made where it is not there; None writes nothing.
         answers: Of the evaluation, in the model's order of classes.
         classes: The K class names.
         settings: What the result depends on, copied into `results.json`.
@@ -37,9 +38,6 @@ def write_report(
     Returns:
         What `results.json` holds. A class without clips has recall null and no part in the UAR.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    files.sweep(folder)
     matrix = confusion_matrix(answers.labels, answers.logits.argmax(axis=1), len(classes))
     recalls = per_class_recall(matrix)
     results = {
@@ -55,6 +53,10 @@ def write_report(
         "step": step,
         "settings": dict(settings),
     }
+    if folder is None:
+        return results
+    files.make_folder(folder)
+    files.sweep(folder)
     files.write(folder / "predictions.csv", _predictions(answers, classes))
     with files.whole(folder / "confusion_matrix.png") as path:
         confusion_matrix_figure(matrix, classes, path)

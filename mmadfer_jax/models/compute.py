@@ -36,11 +36,14 @@ class Compute:
             units of the MLPs again too. "layers" keeps the tokens between the layers alone.
         layers: "loop" compiles every layer by itself, "scan" one that the device repeats: compiled
             several times faster, for a copy of the layers' parameters and gradients a step.
+        tokens: How tokens lie on a mesh before each layer; no setting, the program knows it. Left
+            to itself, XLA splits those of "scan" by width, so that each device sees all clips.
     """
 
     attention: str = "auto"
     remat: str = "none"
     layers: str = "loop"
+    tokens: jax.sharding.Sharding | None = None
 
     def __post_init__(self):
         known = {"attention": ATTENTIONS, "remat": REMATS, "layers": LAYERS}
@@ -57,7 +60,7 @@ class Compute:
         Raises:
             UserError: For an unknown name or a bad value.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
+        names = [field.name for field in dataclasses.fields(cls) if field.name != "tokens"]
         if unknown := sorted(set(values) - set(names)):
             raise UserError(
                 f"unknown settings {', '.join('config.compute.' + name for name in unknown)}; "
@@ -80,6 +83,12 @@ class Compute:
         if self.attention != "auto":
             return self
         return dataclasses.replace(self, attention="cudnn" if cudnn else "xla")
+
+    def laid_out(self, tokens: jax.Array) -> jax.Array:
+        """Tokens [n, N, D] as they are to lie on the mesh."""
+        if self.tokens is None:
+            return tokens
+        return jax.lax.with_sharding_constraint(tokens, self.tokens)
 
     def layer(self, function: Callable) -> Callable:
         """Wraps a layer, so that its gradient keeps only what `remat` says."""

@@ -184,6 +184,7 @@ class MmaDfer(nnx.Module):
         """The tokens [B*T, N, D] and [B, M, D] after a layer of both encoders and their fusion."""
         image_block, audio_block, fusion = modules
         image_key, audio_key = _layer_keys(key, layer)
+        image, audio = compute.laid_out(image), compute.laid_out(audio)
         audio = audio_block(audio, audio_key, compute.attention, drop_path_rate)
         image = image_block(image, image_key, compute.attention, drop_path_rate)
         return fusion(image, audio, self.config.num_frames)

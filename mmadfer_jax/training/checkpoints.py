@@ -21,13 +21,17 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
+from upath import UPath
 
+from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.models.params import Params
+from mmadfer_jax.training import processes
 from mmadfer_jax.training.fingerprint import fingerprints
 from mmadfer_jax.training.program import TrainState
 from mmadfer_jax.training.quiet import hush_orbax
+from mmadfer_jax.training.sharding import place, to_host
 
 _ITEMS = ("trainable", "opt_state", "run")
 _FOLDER, _DAMAGED = "checkpoints", "damaged"
@@ -63,56 +67,69 @@ class Checkpoints:
         damaged: Step -> what is wrong and where it went, of those that `newest` passed over.
     """
 
-    def __init__(self, workdir: Path, *, keep: int = 2, writing: bool = False):
+    def __init__(self, workdir: str | Path | UPath, *, keep: int = 2, writing: bool = False):
         """Opens them.
 
         Args:
             workdir: The run's directory.
             keep: How many of the newest to keep.
-            writing: Whether to make the directory and save; without it there must be a checkpoint.
+            writing: Whether to make the directory and save, which process 0 does for all; without
+                it there must be a checkpoint.
 
         Raises:
             UserError: There is none to read and none may be made.
         """
         hush_orbax()
-        self._workdir = Path(workdir)
+        self._workdir = files.as_path(workdir)
         self.directory = (self._workdir / _FOLDER).absolute()
         self.damaged: dict[int, str] = {}
-        if not writing and not self.directory.is_dir():
+        if not writing and not files.is_folder(self.directory):
             raise UserError(
                 f"{workdir} holds no checkpoint (no folder {_FOLDER} in it); give the --workdir of "
                 "a training run"
             )
-        self._writing = writing
+        self._writing = writing and processes.is_primary()
+        if self._writing:
+            files.make_folder(self.directory)
+        processes.gather("opening the checkpoints", None)
+        # One process writes and each reads for itself: what trains is small, and Orbax's own ways
+        # to wait for other processes have no end where one of them dies.
+        process = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=process,
+            active_processes={process},
+            barrier_sync_key_prefix=f"process{process}",
+        )
         self._manager = ocp.CheckpointManager(
             self._path_for_orbax(),
             item_names=_ITEMS,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep if writing else None,
-                create=writing,
-                read_only=not writing,
-                cleanup_tmp_directories=writing,
-                enable_async_checkpointing=writing,
+                max_to_keep=keep if self._writing else None,
+                create=False,
+                read_only=not self._writing,
+                cleanup_tmp_directories=self._writing,
+                enable_async_checkpointing=self._writing,
+                multiprocessing_options=alone,
             ),
         )
         if not writing and not self._manager.all_steps():
             self.close()
             raise UserError(f"{workdir} holds no finished checkpoint; train first")
 
-    def _path_for_orbax(self) -> Path:
-        """The directory by a name without brackets.
+    def _path_for_orbax(self) -> epath.Path:
+        """The directory, by a name without brackets where it is on the disk.
 
         Orbax looks for the parts of a checkpoint with glob, unescaped: below "[x]" it finds none of
         them, and saves nothing without a word.
         """
         self._closing = contextlib.ExitStack()
-        if glob.escape(str(self.directory)) == str(self.directory):
-            return self.directory
-        self.directory.mkdir(parents=True, exist_ok=True)
+        plain = glob.escape(str(self.directory)) == str(self.directory)
+        if plain or files.is_remote(self.directory):
+            return epath.Path(str(self.directory))
         folder = self._closing.enter_context(tempfile.TemporaryDirectory(prefix="mmadfer_"))
         link = Path(folder, _FOLDER)
         link.symlink_to(self.directory)
-        return link
+        return epath.Path(link)
 
     def newest(self, restore: Callable[[Saved], T]) -> tuple[Saved, T] | None:
         """The newest checkpoint that is whole, and what `restore` makes of it; None without any.
@@ -127,12 +144,16 @@ class Checkpoints:
             UserError: There are checkpoints, and none is whole.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = processes.gather("finding checkpoints", steps)[0]
         for step in steps:
+            found, wrong = None, None
             try:
                 saved = self._read(step)
                 found = saved, restore(saved)
             except _DamagedError as error:
-                self.damaged[step] = str(error)
+                wrong = str(error)
+            if said := list(filter(None, processes.gather(f"reading checkpoint {step}", wrong))):
+                self.damaged[step] = said[0]
                 continue
             self._set_aside_damaged()
             return found
@@ -158,20 +179,29 @@ class Checkpoints:
             saved: Which one.
             abstract: Shapes, types and shardings wanted; these need not be those it was saved with.
         """
-        found = self._restore(
-            saved.step,
-            trainable=ocp.args.StandardRestore(abstract.trainable),
-            opt_state=ocp.args.StandardRestore(abstract.opt_state),
-        )
-        _check(saved, {"trainable": found["trainable"], "opt_state": found["opt_state"]})
-        step = jax.device_put(np.int32(saved.step), abstract.step.sharding)
-        return TrainState(step, found["trainable"], found["opt_state"])
+        wanted = {"trainable": abstract.trainable, "opt_state": abstract.opt_state}
+        found = self._arrays(saved, wanted)
+        shardings = jax.tree.map(lambda x: x.sharding, abstract)
+        host = TrainState(np.array(saved.step, np.int32), found["trainable"], found["opt_state"])
+        return place(host, shardings)
 
-    def trainable(self, saved: Saved, abstract: Mapping[str, jax.ShapeDtypeStruct]) -> Params:
-        """Only the trained parameters of a checkpoint."""
-        restore = ocp.args.StandardRestore(dict(abstract))
-        found = self._restore(saved.step, trainable=restore)["trainable"]
-        _check(saved, {"trainable": found})
+    def trainable(
+        self, saved: Saved, abstract: Mapping[str, jax.ShapeDtypeStruct]
+    ) -> dict[str, np.ndarray]:
+        """Only the trained parameters of a checkpoint, on the host."""
+        return self._arrays(saved, {"trainable": dict(abstract)})["trainable"]
+
+    def _arrays(self, saved: Saved, abstract: Mapping[str, Any]) -> dict[str, Any]:
+        """Items of a checkpoint as NumPy arrays, which are what was saved."""
+        items = {
+            name: ocp.args.StandardRestore(
+                jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)
+            )
+            for name, tree in abstract.items()
+        }
+        restored = self._restore(saved.step, **items)
+        found = {name: restored[name] for name in abstract}
+        _check(saved, found)
         return found
 
     def save(
@@ -179,9 +209,14 @@ class Checkpoints:
     ) -> None:
         """Starts writing the state after `step` steps; returns before it is on disk.
 
+        All processes have to call it; process 0 writes.
+
         Raises:
             UserError: The disk has no room for it, or had none for the one before.
         """
+        state = to_host(state)
+        if not self._writing:
+            return
         self.check_room(state)
         arrays = {"trainable": state.trainable, "opt_state": state.opt_state}
         run = {"card": card.to_dict(), "progress": dict(progress), "digests": fingerprints(arrays)}
@@ -202,6 +237,8 @@ class Checkpoints:
         Raises:
             UserError: That says how much there is and how much it takes.
         """
+        if not self._writing or files.is_remote(self.directory):
+            return
         # Orbax writes small arrays in blocks and merges them after.
         wanted = 1.5 * sum(x.nbytes for x in jax.tree.leaves(state)) + 16e6
         free = shutil.disk_usage(self.directory).free
@@ -248,8 +285,8 @@ class Checkpoints:
             return
         for step, why in self.damaged.items():
             target = self._workdir / _DAMAGED / f"{step}-{time.time_ns()}"
-            target.parent.mkdir(exist_ok=True)
-            (self.directory / str(step)).rename(target)
+            files.make_folder(target.parent)
+            files.move(self.directory / str(step), target)
             self.damaged[step] = f"{why}; it now lies in {target}"
         self._manager.reload()
 

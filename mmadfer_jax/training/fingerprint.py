@@ -1,4 +1,4 @@
-"""A digest of arrays on the device, the same on any mesh: what was saved is what is restored.
+"""A digest of arrays, computed on a device: what was saved is what is restored.
 
 Orbax and TensorStore load most single flipped bytes of a checkpoint without a word.
 """
@@ -16,11 +16,11 @@ _SEEDS = (0x9E3779B9, 0x7FEB352D)  # of the two halves of a digest
 def fingerprints(tree: Any) -> dict[str, str]:
     """A digest of 64 bits of each array of a tree, by its path.
 
-    Each value is mixed with its place and all are added up, which is exact in any order and so on
-    any mesh. As the mixing is one to one, a change of one value always changes the digest.
+    Each value is mixed with its place and all are added up, which is exact in any order. As the
+    mixing is one to one, a change of one value always changes the digest.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    sums = jax.device_get([_sums(leaf) for _, leaf in leaves])
+    sums = jax.device_get([_sums(jax.device_put(leaf)) for _, leaf in leaves])
     return {
         jax.tree_util.keystr(path): f"{high:08x}{low:08x}"
         for (path, _), (high, low) in zip(leaves, np.asarray(sums), strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
@@ -15,7 +16,9 @@ _FOLDER = "frozen"
 
 
 def weights_sha256(params: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, shapes and float32 values, independent of the order of the dict."""
+    """SHA-256 over names, shapes and float32 values, in any order of the dict; "" of none."""
+    if not params:
+        return ""
     digest = hashlib.sha256()
     for path in sorted(params):
         array = np.ascontiguousarray(params[path], dtype=np.float32)
@@ -24,38 +27,39 @@ def weights_sha256(params: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def write_frozen(workdir: Path, params: Mapping[str, np.ndarray]) -> str:
+def write_frozen(workdir: Path | UPath, params: Mapping[str, np.ndarray], sha256: str) -> None:
     """Puts frozen weights into a run's directory, in float32, unless they are there.
 
     Where a run beside this one has the same, its file is shared by a hard link, which takes no room
     and stays whole when either run is moved or deleted.
 
-    Returns:
-        Their `weights_sha256`; "" where nothing is frozen.
+    Args:
+        workdir: The run's.
+        params: Path -> array; none where all is trained.
+        sha256: Their `weights_sha256`.
 
     Raises:
         OSError: The disk refused; nothing is left behind.
     """
     if not params:
-        return ""
-    sha256 = weights_sha256(params)
+        return
     path = _path(workdir, sha256)
-    if path.exists() and _holds(path, sha256):
-        return sha256
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if files.is_file(path) and _holds(path, sha256):
+        return
+    files.make_folder(path.parent)
     files.sweep(path.parent)
-    path.unlink(missing_ok=True)
-    for other in sorted(workdir.absolute().parent.glob(f"*/{_FOLDER}/{path.name}")):
-        with contextlib.suppress(OSError):
-            path.hardlink_to(other)
-            if _holds(path, sha256):
-                return sha256
-            path.unlink()
+    files.remove(path)
+    if isinstance(path, Path):
+        for other in sorted(workdir.absolute().parent.glob(f"*/{_FOLDER}/{path.name}")):
+            with contextlib.suppress(OSError):
+                path.hardlink_to(other)
+                if _holds(path, sha256):
+                    return
+                path.unlink()
     write_safetensors(path, params, {"content": "frozen"})
-    return sha256
 
 
-def read_frozen(workdir: Path, sha256: str) -> dict[str, np.ndarray]:
+def read_frozen(workdir: Path | UPath, sha256: str) -> dict[str, np.ndarray]:
     """Reads the frozen weights of a run back.
 
     Raises:
@@ -64,12 +68,13 @@ def read_frozen(workdir: Path, sha256: str) -> dict[str, np.ndarray]:
     if not sha256:
         return {}
     path = _path(workdir, sha256)
-    if not path.is_file():
+    if not files.is_file(path):
         raise UserError(
             f"{path} is missing: the frozen weights of the run. Copy the whole run again, or put "
             "the file back from another run of the same encoders"
         )
-    params = read_tensors(path).tensors
+    with files.local_copy(path) as copy:
+        params = read_tensors(copy).tensors
     if weights_sha256(params) != sha256:
         raise UserError(
             f"{path} is damaged: its weights do not have the SHA-256 of its name. Copy it again, "
@@ -78,12 +83,13 @@ def read_frozen(workdir: Path, sha256: str) -> dict[str, np.ndarray]:
     return params
 
 
-def _holds(path: Path, sha256: str) -> bool:
+def _holds(path: Path | UPath, sha256: str) -> bool:
     try:
-        return weights_sha256(read_tensors(path).tensors) == sha256
+        with files.local_copy(path) as copy:
+            return weights_sha256(read_tensors(copy).tensors) == sha256
     except UserError:
         return False
 
 
-def _path(workdir: Path, sha256: str) -> Path:
+def _path(workdir: Path | UPath, sha256: str) -> Path | UPath:
     return workdir / _FOLDER / f"{sha256}.safetensors"

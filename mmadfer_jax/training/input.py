@@ -5,10 +5,12 @@ and k alone: not from the number of hosts, of workers or of batches taken before
 run in its data is one number, and going on from it costs nothing.
 """
 
+import contextlib
 import functools
 import gc
 import multiprocessing
 import os
+import queue
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,9 @@ from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+
+_PATIENCE = 600.0  # seconds for a batch
+_LAST_BATCH = 5.0  # seconds for the one that is being fetched when nobody wants more
 
 
 def batches_per_epoch(source: RecordSource, batch_size: int) -> int:
@@ -59,34 +64,82 @@ def local_rows(sharding: jax.sharding.Sharding, batch_size: int) -> np.ndarray:
 class Batches(Iterator[Batch]):
     """An iterator over batches that ends its threads and workers.
 
-    It does so after the last batch or an error, where it is dropped, and at the program's exit.
+    It does so after the last batch or an error, where it is dropped, and at the program's exit. A
+    worker that has died or does not answer is an error.
     """
 
     def __init__(self, iterator: grain.DatasetIterator, has_workers: bool):
         # In a list, so that whoever closes it takes the only reference.
         self._held = [iterator]
-        self._finalizer = weakref.finalize(self, _close, self._held, has_workers)
+        self._fetched: queue.Queue = queue.Queue(maxsize=1)
         iterator.start_prefetch()
+        stop = threading.Event()
+        fetcher = threading.Thread(
+            target=_fetch, args=(iterator, self._fetched, stop), daemon=True, name="batches"
+        )
+        arguments = (self._held, has_workers, stop, fetcher, self._fetched)
+        self._finalizer = weakref.finalize(self, _close, *arguments)
+        fetcher.start()
 
     def __next__(self) -> Batch:
         if not self._held:
             raise StopIteration
         try:
-            return next(self._held[0])
-        except StopIteration:
-            end = StopIteration()
-        except UserError as error:
-            end = UserError(*error.args)
-        # Raised anew, because the traceback of the old one holds what `close` wants to free.
+            batch, error = self._fetched.get(timeout=_PATIENCE)
+        except queue.Empty:
+            text = (
+                f"no batch came for {_PATIENCE:.0f} s: a data worker hangs, or the dataset's disk "
+                "or bucket does not answer. Look at it, then give the same command again"
+            )
+            batch, error = None, UserError(text)
+        if error is None:
+            return batch
         self.close()
-        raise end
+        raise error
 
     def close(self) -> None:
         """Ends threads and workers; there are no more batches."""
         self._finalizer()
 
 
-def _close(held: list[grain.DatasetIterator], has_workers: bool) -> None:
+def _fetch(iterator: grain.DatasetIterator, fetched: queue.Queue, stop: threading.Event) -> None:
+    """Asks for batches in a thread of its own, so that whoever wants one need not wait for ever."""
+    error = None
+    while error is None and not stop.is_set():
+        batch = None
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            error = StopIteration()
+        # Made anew, because the traceback of the old one holds what `_close` wants to free.
+        except UserError as found:
+            error = UserError(*found.args)
+        except Exception as found:
+            if "exit code" in str(found):  # what Grain says of a worker
+                error = UserError(
+                    f"a data worker has died ({' '.join(str(found).split())[:200]}). Exit code -9 "
+                    "means killed, mostly for want of memory: lower config.data.num_workers. Then "
+                    "give the same command again"
+                )
+            else:
+                error = found
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                fetched.put((batch, error), timeout=0.1)
+                break
+
+
+def _close(
+    held: list[grain.DatasetIterator],
+    has_workers: bool,
+    stop: threading.Event,
+    fetcher: threading.Thread,
+    fetched: queue.Queue,
+) -> None:
+    stop.set()
+    fetcher.join(_LAST_BATCH)  # unless it hangs
+    with contextlib.suppress(queue.Empty):
+        fetched.get_nowait()
     held.pop().close()
     if has_workers:
         # Grain's iterators are cycles that hold the last clips in shared memory; Python would

@@ -1,9 +1,11 @@
 """What a run tells: live progress on the terminal, TensorBoard events, and a line an epoch."""
 
+import contextlib
 import datetime
 import json
 import math
 import re
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tensorboard.summary import Writer
+from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.training.epochs import Epochs
 from mmadfer_jax.training.optimizer import FROZEN, count, split
 
 HISTORY = "metrics.jsonl"
+_EVENTS = "tensorboard"
 _PLAIN_WIDTH = 110  # columns of the table of parameters where no terminal says how wide it is
 
 
@@ -41,7 +45,7 @@ class TrainingLog:
 
     def __init__(
         self,
-        workdir: Path,
+        workdir: Path | UPath | None,
         epochs: Epochs,
         *,
         batch_size: int,
@@ -52,7 +56,7 @@ class TrainingLog:
         """Begins, or goes on after a checkpoint.
 
         Args:
-            workdir: Gets `metrics.jsonl` and `tensorboard/`.
+            workdir: Gets `metrics.jsonl` and `tensorboard/`; with None it only sums up.
             epochs: The run's.
             batch_size: Clips a step.
             every_steps: Steps between two lines.
@@ -60,21 +64,23 @@ class TrainingLog:
             progress: What `progress` gave then; the history is written anew from it.
         """
         progress = progress or {}
-        self._workdir, self._epochs = Path(workdir), epochs
+        self._workdir, self._epochs = workdir, epochs
         self._batch_size, self._every_steps = batch_size, every_steps
         self.history: list[dict[str, Any]] = list(progress.get("history", []))
         self.sums = dict(progress.get("epoch_sums") or _no_sums())
         self._clock = (time.monotonic(), start_step)
         self._write_history()
-        self._events = Writer(str(self._workdir / "tensorboard"))
+        self._closing = contextlib.ExitStack()
+        self._events = self._open_events()
         self._console = console()
+        self._console.quiet = workdir is None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total} steps, {task.fields[rate]}"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=workdir is None or not self._console.is_terminal,
         )
         total = epochs.total_steps
         self._task = self._bar.add_task("training", total=total, completed=start_step, rate="")
@@ -85,8 +91,12 @@ class TrainingLog:
 
         A killed run goes on after the checkpoint and never logs them again.
         """
-        self._events.flush()
+        self._keep_events()
         return {"epoch_sums": dict(self.sums), "history": list(self.history)}
+
+    def has_open_epoch(self, step: int) -> bool:
+        """Whether the epoch that `step` steps end was not closed, as its evaluation was cut off."""
+        return self.sums["steps"] > 0 and self._epochs.finished(step)[1] == 0
 
     def is_due(self, step: int) -> bool:
         """Whether a line is to be shown after so many steps."""
@@ -102,8 +112,7 @@ class TrainingLog:
         now, (then, last) = time.monotonic(), self._clock
         self._clock = (now, step)
         rate = (step - last) / max(now - then, 1e-9)
-        for name, value in {**metrics, "learning_rate": learning_rate}.items():
-            self._events.add_scalar(f"train/{name}", float(value), step)
+        self._log("train", {**metrics, "learning_rate": learning_rate}, step)
         epoch, total = self._epochs.finished(step - 1)[0] + 1, self._epochs.total_steps
         loss, accuracy = (self.sums[name] / self.sums["steps"] for name in ("loss", "accuracy"))
         text = f"epoch {epoch} loss {loss:.4f} accuracy {accuracy:.1%}"
@@ -127,8 +136,7 @@ class TrainingLog:
         self.history.append(row)
         self.sums = _no_sums()
         self._write_history()
-        for name, value in test.items():
-            self._events.add_scalar(f"test/{name.removeprefix('test_')}", value, step)
+        self._log("test", {name.removeprefix("test_"): value for name, value in test.items()}, step)
         shown = ", ".join(f"{name} {value:.2%}" for name, value in test.items())
         self._console.print(
             f"epoch {row['epoch']} done: train_loss {row['train_loss']:.4f}, "
@@ -136,14 +144,42 @@ class TrainingLog:
         )
         self._clock = (time.monotonic(), step)  # evaluation is no part of the training speed
 
+    def _open_events(self) -> Writer | None:
+        if self._workdir is None:
+            return None
+        self._events_folder = self._workdir / _EVENTS
+        if files.is_remote(self._workdir):  # buckets know no appending
+            folder = self._closing.enter_context(tempfile.TemporaryDirectory(prefix="mmadfer_"))
+            self._events_folder = Path(folder)
+        return Writer(str(self._events_folder))
+
+    def _keep_events(self) -> None:
+        """Puts all events of before where the run is."""
+        if self._events is None:
+            return
+        self._events.flush()
+        if files.is_remote(self._workdir):
+            for path in self._events_folder.iterdir():
+                files.upload(path, self._workdir / _EVENTS / path.name)
+
+    def _log(self, group: str, values: Mapping[str, float], step: int) -> None:
+        if self._events:
+            for name, value in values.items():
+                self._events.add_scalar(f"{group}/{name}", float(value), step)
+
     def _write_history(self) -> None:
+        if self._workdir is None:
+            return
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.history)
         files.write(self._workdir / HISTORY, lines)
 
     def close(self) -> None:
         """Ends the display and flushes the events."""
         self._bar.stop()
-        self._events.close()
+        with self._closing:
+            self._keep_events()
+            if self._events:
+                self._events.close()
 
 
 def _no_sums() -> dict[str, float]:

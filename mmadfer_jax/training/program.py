@@ -90,6 +90,7 @@ class Program:
         sharding.check_heads(self.model, self.shardings)
         self.batch_sharding = sharding.batch_sharding(mesh)
         self.replicated = sharding.replicated(mesh)
+        self.compute = dataclasses.replace(self.compute, tokens=self.batch_sharding)
 
     @classmethod
     def for_evaluation(cls, model: ModelConfig, mesh: Mesh) -> "Program":

@@ -6,11 +6,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+from upath import UPath
+
 from mmadfer_jax.card import ModelCard
 from mmadfer_jax.data.fold import Fold
+from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import flat
+from mmadfer_jax.training import processes
 from mmadfer_jax.training.epochs import Epochs
+from mmadfer_jax.training.settings import plain
 from mmadfer_jax.weights.files import file_sha256
 
 # Settings that steer speed or place but no number: they may differ between a run and the command
@@ -20,6 +26,7 @@ _FREE = (
     "audio_sha256",
     "audio_weights",
     "checkpoint.",
+    "compilation_cache",
     "compute.",
     "data.dir",
     "data.num_workers",
@@ -47,18 +54,40 @@ def describe_data(fold: Fold) -> dict[str, Any]:
         "classes": list(fold.info.classes),
     }
     for name, source in (("train", fold.train), ("test", fold.test)):
-        digest = hashlib.sha256()
-        for clip, label in zip(source.ids, source.labels.tolist(), strict=True):
-            digest.update(f"{clip}\0{label}\n".encode(errors="surrogateescape"))
         description[name] = {
             "splits": list(source.splits),
             "clips": len(source),
-            "sha256": digest.hexdigest(),
+            "sha256": clips_sha256(source),
         }
     return description
 
 
-def check_same_run(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> None:
+def clips_sha256(source: RecordSource) -> str:
+    """Of the names and labels of clips in their order."""
+    digest = hashlib.sha256()
+    for clip, label in zip(source.ids, source.labels.tolist(), strict=True):
+        digest.update(f"{clip}\0{label}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def check_same_everywhere(config: ConfigDict, fold: Fold, workdir: Path | UPath) -> None:
+    """Refuses processes of one run that were started with different settings or data.
+
+    Where data and weight files lie may differ from host to host; what is in them may not.
+
+    Raises:
+        UserError: That names what differs, or a work directory that the hosts do not share.
+    """
+    settings = {
+        name: value
+        for name, value in flat(plain(config)).items()
+        if name not in ("data.dir", "image_weights", "audio_weights", "init_from")
+    }
+    processes.agree("their settings", {**settings, "--workdir": str(workdir)})
+    processes.agree("their data", flat(describe_data(fold)))
+
+
+def check_same_run(now: Mapping[str, Any], card: ModelCard, workdir: Path | UPath) -> None:
     """Refuses settings other than those of the run in a directory.
 
     Args:
@@ -82,7 +111,7 @@ def check_same_run(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> No
         )
 
 
-def check_same_files(config: Mapping[str, Any], card: ModelCard, workdir: Path) -> None:
+def check_same_files(config: Mapping[str, Any], card: ModelCard, workdir: Path | UPath) -> None:
     """Refuses encoder files other than those a run began with, where they are there.
 
     Raises:
@@ -99,7 +128,7 @@ def check_same_files(config: Mapping[str, Any], card: ModelCard, workdir: Path) 
             )
 
 
-def check_same_data(now: Mapping[str, Any], card: ModelCard, workdir: Path) -> None:
+def check_same_data(now: Mapping[str, Any], card: ModelCard, workdir: Path | UPath) -> None:
     """Refuses to train on with other clips than before: batches would hold others, silently.
 
     Args:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
+from upath import UPath
 
+from mmadfer_jax import files
 from mmadfer_jax.clips.frames import FRAME_ORDERS
 from mmadfer_jax.clips.reading import MISSING_SOUND
 from mmadfer_jax.data.fold import Fold
@@ -31,6 +33,7 @@ _AT_LEAST = {
     "log_every_steps": 1,
     "data.num_workers": 0,
 }
+_WORKDIR_URLS = ("gs", "s3")  # to which TensorStore, below Orbax, can write
 _CHOICES = {"frame_order": FRAME_ORDERS, "missing_sound": MISSING_SOUND}
 
 
@@ -39,16 +42,22 @@ def plain(config: ConfigDict) -> Settings:
     return json.loads(config.to_json())
 
 
-def local_workdir(workdir: str | Path) -> Path:
-    """The work directory, which has to be on a disk.
+def open_workdir(workdir: str | Path | UPath) -> Path | UPath:
+    """The work directory: a folder of the disk, or behind a URL that Orbax can write to.
 
     Raises:
-        UserError: It is a URL, or a file.
+        UserError: It is a file, or another URL.
     """
-    if "://" in str(workdir) or str(workdir).startswith("gs:"):
-        raise UserError(f"--workdir={workdir}: a run has to be on a disk, not behind a URL")
-    workdir = Path(workdir)
-    if workdir.exists() and not workdir.is_dir():
+    protocol, colon, _ = str(workdir).partition(":/")
+    if colon and protocol not in _WORKDIR_URLS and "/" not in protocol:
+        raise UserError(
+            f"--workdir={workdir}: checkpoints can lie on a disk, or behind "
+            + " or ".join(f"{name}://" for name in _WORKDIR_URLS)
+        )
+    if colon and not str(workdir).startswith(f"{protocol}://"):
+        raise UserError(f"--workdir={workdir}: expected {protocol}://BUCKET/FOLDER")
+    workdir = files.as_path(workdir)
+    if files.is_file(workdir):
         raise UserError(f"--workdir={workdir} is a file; give a folder")
     return workdir
 
@@ -70,10 +79,10 @@ def check_settings(config: ConfigDict) -> None:
             )
     if not config.data.dir:
         raise UserError("config.data.dir is empty; give --config.data.dir=DIR of a dataset")
-    files = [name for name in ("image_weights", "audio_weights") if config[name]]
-    if config.init_from and files:
+    given = [name for name in ("image_weights", "audio_weights") if config[name]]
+    if config.init_from and given:
         raise UserError(
-            f"config.init_from and config.{files[0]} are both given; a whole model brings its "
+            f"config.init_from and config.{given[0]} are both given; a whole model brings its "
             "encoders"
         )
 

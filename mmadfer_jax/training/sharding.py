@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +11,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import ModelConfig
-from mmadfer_jax.models.params import Params
 from mmadfer_jax.training.rules import first_match
 
 AXES = ("data", "fsdp", "tensor")
@@ -118,14 +118,36 @@ def check_heads(model: ModelConfig, shardings: Mapping[str, NamedSharding]) -> N
             )
 
 
-def place(arrays: Mapping[str, np.ndarray], shardings: Mapping[str, NamedSharding]) -> Params:
-    """Puts host arrays, the same in every process, onto the mesh."""
-    return {
-        path: jax.make_array_from_callback(
-            np.shape(array), shardings[path], lambda index, array=array: np.asarray(array)[index]
-        )
-        for path, array in arrays.items()
-    }
+def place(arrays: Any, shardings: Any) -> Any:
+    """Puts host arrays, the same in every process, onto the mesh.
+
+    Args:
+        arrays: A tree of them, such as a dict of parameters.
+        shardings: A tree that has its leaves, and may have more where both are dicts.
+    """
+    if isinstance(arrays, Mapping):
+        return {path: place(array, shardings[path]) for path, array in arrays.items()}
+    return jax.tree.map(
+        lambda array, sharding: jax.make_array_from_callback(
+            np.shape(array), sharding, lambda index: np.asarray(array)[index]
+        ),
+        arrays,
+        shardings,
+    )
+
+
+def to_host(tree: Any) -> Any:
+    """Whole arrays of the mesh as NumPy arrays of their own; all processes have to ask for them."""
+
+    def whole(x: jax.Array) -> np.ndarray:
+        if not x.is_fully_addressable:
+            if not x.is_fully_replicated:
+                x = jax.jit(lambda x: x, out_shardings=replicated(x.sharding.mesh))(x)
+            x = x.addressable_data(0)
+        # A copy: a step that donates the array would write over what is still being saved.
+        return np.array(x)
+
+    return jax.tree.map(whole, tree)
 
 
 def bytes_held(arrays: object) -> tuple[int, int]:

@@ -1,4 +1,8 @@
 import itertools
+import multiprocessing
+import os
+import signal
+import threading
 
 import jax
 import numpy as np
@@ -250,6 +254,34 @@ def test_closed_batches_are_at_their_end(dataset):
     batches.close()
     assert list(batches) == []
     batches.close()
+
+
+def test_a_dead_worker_is_one_clear_error(dataset):
+    batches = train(dataset, epochs=10_000, num_workers=1)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(UserError, match=r"a data worker has died .*exit code -9.*num_workers"):
+        list(batches)
+
+
+def test_a_read_that_hangs_is_one_clear_error(dataset, tmp_path, monkeypatch):
+    folder, _ = copy_of(dataset, tmp_path, "hung")
+    monkeypatch.setattr(pipeline, "_PATIENCE", 0.5)
+    monkeypatch.setattr(pipeline, "_LAST_BATCH", 0.1)
+    go_on = threading.Event()
+    read = records.RecordSource.__getitem__
+
+    def hung(source, place):
+        go_on.wait()
+        return read(source, place)
+
+    monkeypatch.setattr(records.RecordSource, "__getitem__", hung)
+    batches = evaluate(folder, ["part1"], batch_size=4)
+    threading.Timer(1.5, go_on.set).start()  # so that Grain's threads can end
+    with pytest.raises(UserError, match=r"no batch came for 0 s: a data worker hangs"):
+        next(batches)
+    assert list(batches) == []
 
 
 def test_text_order_picks_other_frames_of_clips_with_more_than_ten(dataset):

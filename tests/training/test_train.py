@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -397,7 +398,9 @@ def test_another_batch_size_goes_on_between_epochs_and_not_inside_one(
         train(small_config, tmp_path / "inside")
 
 
-def test_a_run_goes_on_on_another_number_of_devices(small_config, copy, small_dataset, tmp_path):
+def test_a_run_goes_on_on_another_number_of_devices(
+    small_config, copy, small_dataset, tmp_path, capsys
+):
     """A checkpoint of four devices goes on on a mesh of another shape, to the same losses."""
     small_config.train.epochs = 3
     other = Path(shutil.copytree(copy, tmp_path / "other"))
@@ -405,7 +408,9 @@ def test_a_run_goes_on_on_another_number_of_devices(small_config, copy, small_da
     small_config.mesh.update({"fsdp": 2, "tensor": 2})
     rules = ((r".*\.fc1\.kernel", ("fsdp", "tensor")), (".*", ()))
     small_config.sharding = rules
+    capsys.readouterr()
     train(small_config, other)
+    assert re.search(r"optimizer: 0\.\d MB a device, of 0\.\d MB", capsys.readouterr().err)
     losses = [
         [json.loads(line)["train_loss"] for line in (run / HISTORY).read_text().splitlines()]
         for run in (copy, other)
