@@ -126,9 +126,9 @@ def get_config() -> ConfigDict:
     )
 
     # How it is computed, which a run may change when it goes on: attention "auto", "xla" or
-    # "cudnn"; what is computed again for the gradient, to save memory: "none", "attention" or
-    # "layers"; and whether layers are compiled one by one, "loop", or as one that is repeated,
-    # "scan" (docs/tpu.md has what each costs).
+    # "cudnn"; what is computed again for the gradient, to save memory: "none", "attention",
+    # "mlp" or "layers"; and whether layers are compiled one by one, "loop", or as one that is
+    # repeated, "scan" (docs/tpu.md has what each costs).
     config.compute = ConfigDict({"attention": "auto", "remat": "none", "layers": "loop"})
 
     # A folder, or a URL such as gs://BUCKET/FOLDER, in which compiled programs are kept, so that a

@@ -5,16 +5,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.ad_checkpoint import checkpoint_policies
+from jax.ad_checkpoint import checkpoint_name, checkpoint_policies
 
 from mmadfer_jax.errors import UserError
 
 ATTENTIONS = ("auto", "xla", "cudnn")
-# What a layer keeps for its gradient beside its input: everything, its matrix products, nothing.
+# What a layer keeps for its gradient beside its input, by the names that `keep` gave; None for all.
 _KEPT = {
     "none": None,
-    "attention": checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "layers": checkpoint_policies.nothing_saveable,
+    "attention": ("qkv", "projected", "hidden", "mlp"),
+    "mlp": ("qkv", "projected", "mlp"),
+    "layers": (),
 }
 REMATS = tuple(_KEPT)
 LAYERS = ("loop", "scan")
@@ -30,9 +31,9 @@ class Compute:
         attention: "xla" for attention as matrix products, "cudnn" for NVIDIA's fused kernel
             (bfloat16 on a GPU alone), "auto" for the faster one of the two on the devices at hand.
         remat: What is computed a second time for the gradient (rematerialisation). "none" keeps all
-            that the gradient needs. "attention" keeps the products of tokens with weights, and
-            computes attention, LayerNorms and GELUs again. "layers" keeps the tokens between the
-            layers and computes each layer again.
+            that the gradient needs. "attention" keeps the blocks' products of tokens with weights,
+            and computes attention, LayerNorms, GELUs and fusion again. "mlp" computes the hidden
+            units of the MLPs again too. "layers" keeps the tokens between the layers alone.
         layers: "loop" compiles every layer by itself, "scan" one that the device repeats: compiled
             several times faster, for a copy of the layers' parameters and gradients a step.
         tokens: How tokens lie on a mesh before each layer; no setting, the program knows it. Left
@@ -91,7 +92,12 @@ class Compute:
 
     def layer(self, function: Callable) -> Callable:
         """Wraps a layer, so that its gradient keeps only what `remat` says."""
-        policy = _KEPT[self.remat]
-        if policy is None:
+        if (kept := _KEPT[self.remat]) is None:
             return function
+        policy = checkpoint_policies.save_only_these_names(*kept)
         return jax.checkpoint(function, policy=policy, prevent_cse=self.layers == "loop")
+
+
+def keep(x: jax.Array, name: str) -> jax.Array:
+    """Marks what `remat` may keep; changes nothing."""
+    return checkpoint_name(x, name)

@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from mmadfer_jax.models.attention import softmax_attention
+from mmadfer_jax.models.compute import keep
 from mmadfer_jax.models.config import EncoderConfig
 
 # Encoder weights are normally replaced by pre-trained ones; from scratch they start as MAE's do.
@@ -115,7 +116,7 @@ class Qkv(nnx.Module):
         """Maps tokens [n, N, D] to three of [n, N, D]."""
         x, kernel, bias = (x.astype(self.dtype) for x in (x, self.kernel[...], self.bias[...]))
         # Three products: on a CPU faster than one whose result is taken apart.
-        return [x @ kernel[i] + bias[i, None, None] for i in range(3)]
+        return [keep(x @ kernel[i] + bias[i, None, None], "qkv") for i in range(3)]
 
 
 class Attention(nnx.Module):
@@ -130,7 +131,7 @@ class Attention(nnx.Module):
         """Maps tokens [n, N, D] to [n, N, D] by one of the implementations of `attention`."""
         q, k, v = (x.reshape(*x.shape[:2], self.heads, -1) for x in self.qkv(x))
         out = softmax_attention(q, k, v, implementation)
-        return self.proj(out.reshape(x.shape))
+        return keep(self.proj(out.reshape(x.shape)), "projected")
 
 
 class Mlp(nnx.Module):
@@ -142,7 +143,8 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps tokens [n, N, D] to [n, N, D]."""
-        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+        hidden = keep(self.fc1(x), "hidden")
+        return keep(self.fc2(jax.nn.gelu(hidden, approximate=False)), "mlp")
 
 
 class Block(nnx.Module):

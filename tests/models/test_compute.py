@@ -60,14 +60,14 @@ def test_every_way_to_compute_gives_the_same_loss_and_gradients(dtype, ways):
 
 def test_what_is_computed_again_is_counted_in_products():
     """A CPU computes it early, so bytes would show nothing; docs/tpu.md has those of TPUs."""
-    none, attention, layers = (
+    none, attention, mlp, layers = (
         lowered(Compute(remat=remat), "float32")[0].as_text().count("stablehlo.dot_general")
         for remat in REMATS
     )
-    # Of two attentions a layer the product of queries with keys. Of the layers also q, k, v, the
-    # product with the values, proj and fc1 of both, and down and up of the bottleneck.
-    assert attention == none + 2 * MODEL.depth
-    assert layers == none + 20 * MODEL.depth
+    # Of both attentions of a layer the product of queries with keys, and down and up of fusion.
+    assert attention == none + 6 * MODEL.depth
+    assert mlp == attention + 2 * MODEL.depth  # fc1 of both
+    assert layers == mlp + 12 * MODEL.depth  # q, k, v, the product with the values, proj, fc2
 
 
 def test_attention_is_softmax_of_products():

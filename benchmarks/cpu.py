@@ -1,0 +1,145 @@
+"""Times ours beside eager PyTorch on a CPU, and the matrix products of the model alone.
+
+    python benchmarks/cpu.py --batch=2 --threads=2
+
+Each of five parts is measured in a process of its own, one after another: a training step and a
+prediction of either program, and the encoders' products one by one. float32, the paper's size.
+Prints one line of JSON; needs PyTorch beside what `train_step.py` needs.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from machine import stamp
+
+Seconds = list[float]
+
+
+def ours(work: str) -> Callable[[argparse.Namespace], Seconds]:
+    """Seconds of each step of `train_step.Training` or `train_step.Inference`."""
+
+    def part(arguments: argparse.Namespace) -> Seconds:
+        import train_step
+
+        program = train_step.program_of(train_step.recipe(toy=arguments.toy, dtype="float32"))
+        params = train_step.random_params(program)
+        step = getattr(train_step, work)(program, arguments.batch, params).step
+        return train_step.seconds_of(step, arguments.steps, arguments.warmup)
+
+    return part
+
+
+def theirs(work: str) -> Callable[[argparse.Namespace], Seconds]:
+    """Seconds of each step of `torch_step.training` or `torch_step.inference`, eager."""
+
+    def part(arguments: argparse.Namespace) -> Seconds:
+        import torch
+        import torch_step
+        import train_step
+
+        torch.set_num_threads(arguments.threads)
+        model = train_step.program_of(train_step.recipe(toy=arguments.toy, dtype="float32")).model
+        step = getattr(torch_step, work)(model, arguments.batch, "eager")
+        return train_step.seconds_of(step, arguments.steps, arguments.warmup)
+
+    return part
+
+
+def products(arguments: argparse.Namespace) -> Seconds:
+    """Seconds of all products of the encoders' layers, forward and of the gradients in training.
+
+    Each is timed by itself, through XLA, and counted as often as a step of each needs it; without
+    patches, fusion and head, which are a thirtieth.
+
+    Returns:
+        Of a prediction and of a training step.
+    """
+    import flops
+    import jax
+    import jax.numpy as jnp
+    import train_step
+
+    model = train_step.program_of(train_step.recipe(toy=arguments.toy, dtype="float32")).model
+    forward, gradient = 0.0, 0.0
+
+    def seconds(first: tuple[int, ...], second: tuple[int, ...]) -> float:
+        a, b, multiply = jnp.ones(first), jnp.ones(second), jax.jit(jnp.matmul)
+        times = train_step.seconds_of(lambda: multiply(a, b), arguments.steps, arguments.warmup)
+        return statistics.median(times)
+
+    for c, count in ((model.image, model.num_frames), (model.audio, 1)):
+        n, length, d, f = arguments.batch * count, flops.tokens_of(model, c), c.width, c.mlp_dim
+        for inputs, outputs, times in ((d, d, 4), (d, f, 1), (f, d, 1)):
+            forward += c.depth * times * seconds((n * length, inputs), (inputs, outputs))
+            gradient += c.depth * times * seconds((n * length, outputs), (outputs, inputs))
+        heads = (n, c.heads)
+        logits = seconds((*heads, length, d // c.heads), (*heads, d // c.heads, length))
+        values = seconds((*heads, length, length), (*heads, length, d // c.heads))
+        forward += c.depth * (logits + values)
+        # Of the weights; of v, q and k.
+        gradient += c.depth * (logits + 3 * values)
+    return [forward, forward + gradient]
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Seconds]] = {
+    "ours_training": ours("Training"),
+    "torch_training": theirs("training"),
+    "ours_prediction": ours("Inference"),
+    "torch_prediction": theirs("inference"),
+    "products": products,
+}
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, object]:
+    """Runs each part in a child process, one after another."""
+    found = {}
+    for part in PARTS:
+        command = [sys.executable, *sys.argv, f"--part={part}"]
+        text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found[part] = json.loads(text.splitlines()[-1])
+    prediction, training = found.pop("products")
+    figures = {f"{part}_seconds": round(statistics.median(s), 6) for part, s in found.items()}
+    figures |= {
+        "products_training_seconds": round(training, 6),
+        "products_prediction_seconds": round(prediction, 6),
+    }
+    for work in ("training", "prediction"):
+        own = figures[f"ours_{work}_seconds"]
+        for other in ("torch", "products"):
+            figures[f"{work}_to_{other}"] = round(own / figures[f"{other}_{work}_seconds"], 2)
+    return figures
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of each part; at most the cores")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--toy", action="store_true", help="a tiny model, to rehearse")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part:
+        # XLA takes as many threads as the process has cores.
+        cores = sorted(os.sched_getaffinity(0))[: arguments.threads]
+        os.sched_setaffinity(0, cores)
+        print(json.dumps(PARTS[arguments.part](arguments)))
+        return
+    figures = measure(arguments)
+    settings = {name: x for name, x in vars(arguments).items() if name != "part"}
+    packages = [p for p in ("jax", "jaxlib", "torch") if importlib.util.find_spec(p)]
+    print(json.dumps({"benchmark": "cpu", **settings, **figures, **stamp(*packages)}))
+
+
+if __name__ == "__main__":
+    main()
