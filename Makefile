@@ -18,7 +18,7 @@ demo: $(VENV)/run.stamp  ## renders talking faces, prepares them, trains, evalua
 	@echo "demo/new_clip.mp4                 the clip that was predicted (a Surprise)"
 
 test: $(VENV)/dev.stamp  ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

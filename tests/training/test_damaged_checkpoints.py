@@ -140,7 +140,7 @@ def test_reading_passes_over_a_damaged_checkpoint_says_so_and_changes_nothing(
 
 
 def no_metadata_of_orbax(folder: Path) -> None:
-    for name in ("_CHECKPOINT_METADATA", "_sharding", "commit_success.txt"):
+    for name in ("_CHECKPOINT_METADATA", "commit_success.txt"):
         delete(name)(folder)
 
 

@@ -20,7 +20,6 @@ from tests.sizes import changed
 
 EPOCHS = 2
 MESHES = {
-    "data": {"data": -1, "fsdp": 1, "tensor": 1},
     "fsdp": {"data": 1, "fsdp": 4, "tensor": 1},
     "tensor": {"data": 1, "fsdp": 1, "tensor": 4},
     "mixed": {"data": 2, "fsdp": 1, "tensor": 2},
@@ -103,7 +102,7 @@ def _trained(workdir: Path) -> tuple[list[dict], dict[str, np.ndarray], str]:
 
 
 @pytest.mark.parametrize(
-    ("count", "devices", "meshes"), [(2, 2, ("data", "fsdp", "mixed")), (4, 1, ("tensor",))]
+    ("count", "devices", "meshes"), [(2, 2, ("fsdp", "mixed")), (4, 1, ("tensor",))]
 )
 def test_processes_train_the_model_of_one_process(tmp_path, small_dataset, count, devices, meshes):
     (alone_folder := tmp_path / "alone").mkdir()
