@@ -160,11 +160,13 @@ def test_takes_the_least_rematerialisation_that_fits(monkeypatch):
     assert work.remat == "attention"
     assert passed == ["none: RESOURCE_EXHAUSTED: out of memory"]
     work, passed = gpu_parts.training_that_fits(config, 4, {}, needs)
-    assert (work.remat, len(passed)) == ("layers", 2)
+    assert (work.remat, len(passed)) == ("mlp", 2)
+    work, passed = gpu_parts.training_that_fits(config, 8, {}, needs)
+    assert (work.remat, len(passed)) == ("layers", 3)
     # What is known not to fit is not compiled.
-    assert tried == [("none", 2), ("attention", 2), ("layers", 4)]
-    with pytest.raises(gpu_parts.DoesNotFitError, match="batch 8 fits in no way"):
-        gpu_parts.training_that_fits(config, 8, {}, needs)
+    assert tried == [("none", 2), ("attention", 2), ("mlp", 4), ("layers", 8)]
+    with pytest.raises(gpu_parts.DoesNotFitError, match="batch 16 fits in no way"):
+        gpu_parts.training_that_fits(config, 16, {}, needs)
 
 
 # Changes to the model.
