@@ -256,7 +256,7 @@ class Preemption:
         else:
             reached = multihost_utils.reached_preemption_sync_point(self._asked)
         if reached:
-            raise PreemptedError
+            raise PreemptedError("SIGTERM came; the same command goes on")
 
     def close(self) -> None:
         """No longer listens."""
