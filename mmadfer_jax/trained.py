@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mmadfer_jax.errors import UserError
 from mmadfer_jax.evaluation.metrics import softmax
 from mmadfer_jax.models.params import abstract_params, apply_fn, stored_dtype
 from mmadfer_jax.models.pixels import resize
+from mmadfer_jax.timelines.timeline import Timeline
 from mmadfer_jax.training.checkpoints import Checkpoints, Saved
 from mmadfer_jax.training.frozen import read_frozen
 from mmadfer_jax.training.optimizer import freeze_labels, split
@@ -202,6 +203,43 @@ class TrainedModel:
             sample_rate=prepared.sample_rate,
             face_share=None if prepared.face_share is None else float(prepared.face_share),
         )
+
+    def timeline(
+        self,
+        video: str | Path,
+        *,
+        batch: int | None = None,
+        progress: Callable[[float], None] | None = None,
+        **settings: Any,
+    ) -> Timeline:
+        """Says what each person in a video shows, window by window.
+
+        Args:
+            video: Any video or sound file, of any length.
+            batch: Windows that the model is asked about at once; None takes 1 on a CPU, else 16.
+            progress: Called with the share that is done, 0 to 1, now and then.
+            settings: As in `TimelineSettings`, such as `window=2.0`, `hop=0.5`.
+
+        Raises:
+            UserError: The file cannot be used, or a setting is wrong.
+        """
+        # They bring a speech detector and SciPy, which few who load a model need.
+        from mmadfer_jax.timelines.engine import Answerer, make_timeline
+        from mmadfer_jax.timelines.settings import TimelineSettings
+
+        if batch is None:
+            batch = 1 if jax.default_backend() == "cpu" else 16
+        model = Answerer(
+            name=self.path,
+            classes=self.classes,
+            reading=self.card.reading,
+            preparation=self.preparation,
+            ask=lambda frames, sound: softmax(self.logits(frames, sound).astype(np.float64)),
+            make_detector=make_detector,
+            batch=batch,
+            about={},
+        )
+        return make_timeline(video, model, TimelineSettings(**settings), progress)
 
     def _prepare(self, clip: Path, audio: str | Path | None) -> PreparedClip:
         settings = self.preparation

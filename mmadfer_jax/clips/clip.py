@@ -15,6 +15,7 @@ NATIVE = "native"
 FACES = ("mtcnn", "yunet", "none")
 BOXES = ("union", "track")
 MAX_FRAMES = 1024  # kept of a clip; DFEW's longest has 847
+SOUND_SECONDS = audio.SECONDS + 1  # read; a second more than is looked at: resampling bends the end
 
 NO_FACE = "no face, centre crop taken"
 SEVERAL_FACES = "several faces in most frames, the crop holds them all"
@@ -260,17 +261,33 @@ def prepare_sound(
     path: str | Path, settings: PrepareSettings
 ) -> tuple[np.ndarray | None, int, list[str]]:
     """The log-mel of a file's sound, its rate in Hz, and problems; (None, 0, ...) without any."""
-    # A second more than is looked at, because resampling bends the end.
-    sound = media.read_sound_start(path, audio.SECONDS + 1)
+    sound = media.read_sound_start(path, SOUND_SECONDS)
     if sound is None:
         return None, 0, [NO_SOUND]
-    wave, rate = sound.wave, sound.rate
-    if settings.sample_rate != NATIVE:
-        wave, rate = audio.resample(wave, rate, settings.sample_rate), settings.sample_rate
-    spectrogram = audio.log_mel(wave, rate, sound.mean)
-    if not len(spectrogram):
+    spectrogram, rate = spectrogram_of(sound.wave, sound.rate, sound.mean, settings)
+    if spectrogram is None:
         return None, 0, [SHORT_SOUND]
     return spectrogram, rate, sound.problems
+
+
+def spectrogram_of(
+    wave: np.ndarray, rate: int, mean: float, settings: PrepareSettings
+) -> tuple[np.ndarray | None, int]:
+    """The log-mel of a clip's sound and its rate in Hz; (None, 0) for less than 25 ms.
+
+    Args:
+        wave: float32 [channels, samples] in [-1, 1), at least the first `SOUND_SECONDS` there are.
+        rate: Hz.
+        mean: Of the whole sound.
+        settings: How.
+
+    Raises:
+        UserError: The rate is below 2 kHz.
+    """
+    if settings.sample_rate != NATIVE:
+        wave, rate = audio.resample(wave, rate, settings.sample_rate), settings.sample_rate
+    spectrogram = audio.log_mel(wave, rate, mean)
+    return (spectrogram, rate) if len(spectrogram) else (None, 0)
 
 
 def find_faces(
