@@ -1,6 +1,8 @@
 """What a model says of a video: people, their faces in every frame, windows, segments."""
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,3 +139,14 @@ class Timeline:
     def persons(self) -> tuple[int, ...]:
         """Numbers of the people who were answered for, in order of appearance."""
         return tuple(int(person) for person in np.unique(self.windows.person) if person)
+
+    def save(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] | None = None,
+        video: Path | None = None,
+    ) -> list[Path]:
+        """Writes it into a folder; as `save.save`, in all formats where none are named."""
+        from mmadfer_jax.timelines import save  # which imports this module
+
+        return save.save(self, folder, save.FORMATS if formats is None else formats, video)
