@@ -7,6 +7,7 @@ import numpy as np
 from mmadfer_jax.timelines.timeline import Faces, Segment, Timeline, Windows
 
 CLASSES = ("happy", "sad", "neutral", "angry")
+_DATA = {"name": "synthetic", "train": {"splits": ["train"], "clips": 616}}
 
 
 def make_timeline(
@@ -78,7 +79,7 @@ def make_timeline(
         faces=faces,
         segments=tuple(_segments(people, seconds, classes)),
         problems=() if sound else ("no sound",),
-        settings={"person": "all", "card": {"data": {"dataset": "synthetic"}}},
+        settings={"person": "all", "card": {"data": _DATA}},
     )
 
 

@@ -42,7 +42,9 @@ _FACES = {
 }
 
 
-def write_document(timeline: Timeline, folder: Path | UPath) -> list[Path | UPath]:
+def write_document(
+    timeline: Timeline, folder: Path | UPath, video: Path | None
+) -> list[Path | UPath]:
     """Writes `timeline.json`; NaN is null there, and an infinite number a string."""
     values = {field.name: getattr(timeline, field.name) for field in dataclasses.fields(timeline)}
     windows = {name: _listed(getattr(timeline.windows, name)) for name in _WINDOWS}

@@ -7,15 +7,21 @@ from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.timelines import document, tables
+from mmadfer_jax.timelines import document, events, subtitles, tables, tiers
 from mmadfer_jax.timelines.tables import failure, summarise, write_summary
 from mmadfer_jax.timelines.timeline import Timeline
 
 __all__ = ["FORMATS", "failure", "parse_formats", "read", "save", "summarise", "write_summary"]
 
-_WRITERS: dict[str, Callable[[Timeline, Path | UPath], list[Path | UPath]]] = {
+Writer = Callable[[Timeline, Path | UPath, Path | None], list[Path | UPath]]
+_WRITERS: dict[str, Writer] = {
     "csv": tables.write_windows,
     "faces": tables.write_faces,
+    "vtt": subtitles.write_vtt,
+    "srt": subtitles.write_srt,
+    "textgrid": tiers.write_textgrid,
+    "eaf": tiers.write_eaf,
+    "bids": events.write_events,
     "json": document.write_document,
 }
 FORMATS = tuple(_WRITERS)
@@ -65,7 +71,7 @@ def save(
     files.remove(folder / document.NAME)
     written = []
     for name in (*(name for name in names if name != "json"), "json"):
-        written += _WRITERS[name](timeline, folder)
+        written += _WRITERS[name](timeline, folder, video)
     return written
 
 

@@ -27,7 +27,9 @@ _OPENFACE = ("frame", "face_id", "timestamp", "confidence", "success")
 _BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
 
 
-def write_windows(timeline: Timeline, folder: Path | UPath) -> list[Path | UPath]:
+def write_windows(
+    timeline: Timeline, folder: Path | UPath, video: Path | None
+) -> list[Path | UPath]:
     """Writes `timeline.csv`, a row a window and person."""
     classes = [f"prob_{name}" for name in timeline.classes]
     head = ["video", "person", "start", "end", "label", "confidence", *classes, *_MEASURES]
@@ -55,7 +57,7 @@ def _window_rows(timeline: Timeline) -> Iterator[list[Any]]:
         ]
 
 
-def write_faces(timeline: Timeline, folder: Path | UPath) -> list[Path | UPath]:
+def write_faces(timeline: Timeline, folder: Path | UPath, video: Path | None) -> list[Path | UPath]:
     """Writes `faces.csv`, a row a frame and face, with the column names of OpenFace 2."""
     path = folder / "faces.csv"
     _write(path, [*_OPENFACE, *_BOX, "detected", "blur", "turned"], _face_rows(timeline))

@@ -86,7 +86,7 @@ def test_damaged_documents_are_refused(tmp_path):
 def test_unfinished_folders_have_no_document(tmp_path, monkeypatch):
     save(make_timeline(), tmp_path, ())
 
-    def broken(timeline, folder):
+    def broken(timeline, folder, video):
         raise UserError("no")
 
     monkeypatch.setitem(save.__globals__["_WRITERS"], "csv", broken)
