@@ -7,7 +7,7 @@ from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.timelines import document, events, subtitles, tables, tiers
+from mmadfer_jax.timelines import annotated, document, events, subtitles, tables, tiers
 from mmadfer_jax.timelines.tables import failure, summarise, write_summary
 from mmadfer_jax.timelines.timeline import Timeline
 
@@ -22,6 +22,7 @@ _WRITERS: dict[str, Writer] = {
     "textgrid": tiers.write_textgrid,
     "eaf": tiers.write_eaf,
     "bids": events.write_events,
+    "video": annotated.write_annotated,
     "json": document.write_document,
 }
 FORMATS = tuple(_WRITERS)
