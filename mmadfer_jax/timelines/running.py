@@ -40,39 +40,65 @@ class Answer(NamedTuple):
     doubtful: np.ndarray
 
 
+class Span(NamedTuple):
+    """A stretch of time in seconds in which answers are doubtful for the same reasons."""
+
+    start: float
+    end: float
+    notes: tuple[str, ...]
+
+
 class Running:
     """The answers for a person as functions of time: an answer stands at the middle of its window.
 
     Between windows that follow each other it goes over in a straight line. Elsewhere it holds as
     far as its window reaches.
+
+    Attributes:
+        runs: Windows that follow each other, as corners of the lines between them: seconds [m],
+            rising, and probabilities [m, K].
+        doubts: Where answers are doubtful.
     """
 
     def __init__(self, timeline: Timeline, person: int):
         windows = timeline.windows
         rows = np.flatnonzero(windows.person == person)
         rows = rows[np.isfinite(windows.probabilities[rows]).all(axis=1)]
-        self._middle = (windows.start[rows] + windows.end[rows]) / 2
-        self._reach = (windows.end[rows] - windows.start[rows]) / 2
-        self._probabilities = windows.probabilities[rows].astype(np.float64)
-        self._doubtful = np.array([bool(windows.notes[row]) for row in rows], bool)
-        self._step = 1.5 * timeline.hop  # more lies between windows that do not follow each other
+        start, end = windows.start[rows], windows.end[rows]
+        self._classes, middle = windows.probabilities.shape[1], (start + end) / 2
+        halves = (middle[1:] + middle[:-1]) / 2
+        # An answer reaches from `start` to `end`, but no further than half the way to the next.
+        start[1:], end[:-1] = np.maximum(start[1:], halves), np.minimum(end[:-1], halves)
+        cuts = np.flatnonzero(np.diff(middle) > 1.5 * timeline.hop) + 1
+        self.runs = []
+        for part in np.split(np.arange(len(rows)), cuts):
+            if len(part):
+                ends = part[[0, *range(len(part)), -1]]
+                times = np.concatenate([start[part[:1]], middle[part], end[part[-1:]]])
+                self.runs.append((times, windows.probabilities[rows[ends]].astype(np.float64)))
+        self.doubts: list[Span] = []
+        for row, *times in zip(rows, start.tolist(), end.tolist(), strict=True):
+            span = Span(*times, windows.notes[row])
+            if span.notes and self.doubts and self._goes_on(span):
+                span = span._replace(start=self.doubts.pop().start)
+            if span.notes:
+                self.doubts.append(span)
+        # In front one that is never reached, so that there always is one.
+        self._doubts = np.array([(-np.inf, -np.inf), *(span[:2] for span in self.doubts)])
+
+    def _goes_on(self, span: Span) -> bool:
+        before = self.doubts[-1]
+        return before.notes == span.notes and before.end >= span.start
 
     def at(self, times: np.ndarray) -> Answer:
-        """The answers at some times in seconds."""
+        """The answers at one or more times in seconds."""
         times = np.asarray(times, np.float64)
-        found = np.full((len(times), self._probabilities.shape[1]), np.nan)
-        middle = self._middle
-        if not len(middle):
-            return Answer(found, np.zeros(len(times), bool))
-        after = np.searchsorted(middle, times).clip(0, len(middle) - 1)
-        before = (after - 1).clip(0)
-        nearer = np.abs(times - middle[before]) < np.abs(times - middle[after])
-        near = np.where(nearer, before, after)
-        held = np.abs(times - middle[near]) <= self._reach[near] + 1e-6
-        found[held] = self._probabilities[near[held]]
-        gap = middle[after] - middle[before]
-        within = (times > middle[before]) & (times < middle[after]) & (gap <= self._step)
-        share = ((times - middle[before])[within] / gap[within])[:, None]
-        one, other = self._probabilities[before[within]], self._probabilities[after[within]]
-        found[within] = (1 - share) * one + share * other
-        return Answer(found, self._doubtful[near])
+        found = np.full((len(times), self._classes), np.nan)
+        for corners, probabilities in self.runs:
+            if corners[0] > times.max() or corners[-1] < times.min():
+                continue
+            within = (times >= corners[0]) & (times <= corners[-1])
+            for k in range(self._classes):
+                found[within, k] = np.interp(times[within], corners, probabilities[:, k])
+        span = np.searchsorted(self._doubts[:, 0], times, "right") - 1
+        return Answer(found, times <= self._doubts[span, 1])

@@ -7,7 +7,7 @@ from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.timelines import annotated, document, events, subtitles, tables, tiers
+from mmadfer_jax.timelines import annotated, document, events, report, subtitles, tables, tiers
 from mmadfer_jax.timelines.tables import failure, summarise, write_summary
 from mmadfer_jax.timelines.timeline import Timeline
 
@@ -23,6 +23,7 @@ _WRITERS: dict[str, Writer] = {
     "eaf": tiers.write_eaf,
     "bids": events.write_events,
     "video": annotated.write_annotated,
+    "html": report.write_report,  # after those that it names
     "json": document.write_document,
 }
 FORMATS = tuple(_WRITERS)
@@ -67,12 +68,13 @@ def save(
     Raises:
         UserError: A format is unknown, or the video cannot be read.
     """
-    folder, names = files.as_path(folder), _known(formats)
+    folder, chosen = files.as_path(folder), _known(formats)
     files.make_folder(folder)
     files.remove(folder / document.NAME)
     written = []
-    for name in (*(name for name in names if name != "json"), "json"):
-        written += _WRITERS[name](timeline, folder, video)
+    for name, write in _WRITERS.items():
+        if name in (*chosen, "json"):
+            written += write(timeline, folder, video)
     return written
 
 
