@@ -1,6 +1,8 @@
 """What a model says of a video: people, their faces in every frame, windows, segments."""
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,3 +141,14 @@ class Timeline:
         """Those who were answered for, in order of appearance; 0 is the sound alone."""
         answered = np.isfinite(self.windows.probabilities).all(axis=1)
         return tuple(np.unique(self.windows.person[answered]).tolist())
+
+    def save(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] | None = None,
+        video: Path | None = None,
+    ) -> list[Path]:
+        """Writes it into a folder; as `save.save`, in all formats where none are named."""
+        from mmadfer_jax.timelines import save  # which imports this module
+
+        return save.save(self, folder, save.FORMATS if formats is None else formats, video)
