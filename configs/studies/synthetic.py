@@ -1,6 +1,6 @@
 """What each arm loses on synthetic faces, of which is known what tells their classes apart.
 
-    python -m data_prep --dataset=synthetic --pair --clips=990 --out=demo/pair \
+    python -m data_prep --dataset=synthetic --pair --clips=1210 --out=demo/pair \
         --image_size=48 --sample_rate=16000 --detect_every=6 --min_face=80
     python -m mmadfer_jax.study configs/studies/synthetic.py --workdir=runs/synthetic \
         --config.data.dir=demo/pair
@@ -25,6 +25,11 @@ def get_study() -> Study:
             Arm("no order", {"model.temporal_depth": 0}, "must lose what the order tells"),
             Arm("shuffled", {"data.frame_order": "shuffled"}, "must lose what the order tells"),
             Arm("late addition", {"model.fusion": "none"}, "no fusion inside the layers"),
+            Arm(
+                "sum alone",
+                {"model.fusion": "none", "model.temporal_depth": 0},
+                "a linear head on the sum: cannot tell what both tell, nor the order",
+            ),
             Arm("fusion to picture", {"model.fusion": "to_image"}, "sound is told to the frames"),
             Arm("fusion to sound", {"model.fusion": "to_audio"}, "frames are told to the sound"),
             Arm("no prompts", {"model.prompts": 0}, "no prompt tokens"),
