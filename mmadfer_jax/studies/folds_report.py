@@ -33,7 +33,7 @@ def folds_results(
         for figure in FIGURES
     }
     found["best_epoch"] = {figure: values._asdict() for figure, values in best.items()}
-    others = [one._asdict() for one in published_on(dataset, len(classes))]
+    others = [one._asdict() for one in published_on(dataset, len(outcomes), len(classes))]
     return {
         **{"dataset": dataset, "classes": list(classes), "folds": runs},
         **{"all": found, "published": others},
@@ -128,7 +128,8 @@ def published_table(results: Mapping[str, Any]) -> Table:
                 rows.append([f"fold {one.fold}: {one.method}", one.kind, *figures, one.source])
             figures = [percent(run[figure]) for figure in FIGURES]
             rows.append([f"fold {run['fold']}: this run", "", *figures, "last epoch"])
-    return Table(["method", "kind", "UAR", "WAR", "source"], rows, ruled=ruled)
+    header = ["method", "kind", "UAR", "WAR", "source"]
+    return Table(header, rows, ruled=ruled, align="llrrl")
 
 
 def _figure(value: float | None) -> str:

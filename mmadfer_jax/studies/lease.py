@@ -2,12 +2,9 @@
 
 A name is taken by the creation of a file, which every shared file system does for one process
 alone. Its holder changes the file every few seconds. A file that stays as it is was left by a
-process that died: on the same machine the system tells at once, because the holder keeps the file
-locked; from another machine it counts as left once it has not changed for a while, on the
-watcher's own clock, so clocks need not agree.
-
-The lock passes to the process that the holder starts, so a name
-whose holder was killed is not free while that one still saves its work.
+process that died. On the same machine the system tells at once, because the holder, and the process
+that it started, keep the file locked. From another machine it counts as left once it has not
+changed for a while, on the watcher's own clock, so clocks need not agree.
 
 A name that was left is taken by a file of the next number, NAME.1 after NAME.0, so that of several
 who notice only one gets it. A holder who was asleep meanwhile sees that file, and has lost.
