@@ -69,8 +69,7 @@ def _parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         _CONFIG.value.seed  # noqa: B018  a file that could not be loaded complains when it is read
     except config_flag.ERRORS as error:
-        file = flags.FLAGS["config"].config_filename
-        sys.exit(f"error: {config_flag.complaint(error, file)}")
+        sys.exit(f"error: {config_flag.complaint(error)}")
     return rest
 
 

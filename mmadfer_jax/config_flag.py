@@ -9,7 +9,7 @@ from ml_collections import ConfigDict, config_flags
 from mmadfer_jax.errors import UserError
 
 # What `ml_collections` raises for a file or a setting that is wrong.
-ERRORS = (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError)
+ERRORS = (flags.Error, AttributeError, KeyError, OSError, SyntaxError, TypeError, ValueError)
 
 
 def read_config(arguments: Sequence[str], default: str | None = None) -> ConfigDict:
@@ -36,23 +36,18 @@ def read_config(arguments: Sequence[str], default: str | None = None) -> ConfigD
         rest = values(argv)
         holder.value.seed  # noqa: B018  a file that could not be loaded complains when it is read
     except ERRORS as error:
-        raise UserError(complaint(error, values["config"].config_filename)) from error
+        raise UserError(complaint(error)) from error
     if len(rest) > 1:
         raise UserError(f"unexpected arguments {rest[1:]}; --help lists what there is")
     return holder.value
 
 
-def complaint(error: Exception, file: str | None) -> str:
-    """What one of `ERRORS` means, in one line.
-
-    Args:
-        error: Raised by the parsing of flags, or by reading a setting of the config.
-        file: Of the config.
-    """
-    if isinstance(error, flags.Error):
-        return str(error)
+def complaint(error: Exception) -> str:
+    """What one of `ERRORS` means, in one line: raised by the flags, or by the config when read."""
     if isinstance(error, AttributeError | KeyError):
-        name = str(error.args[0]).strip("'")
+        name = str(error.args[0]).strip("\"'")
         return f"--config has no setting {name}; configs/default.py lists all"
-    # The last line of an error's text names the cause.
-    return f"--config={file}: {str(error).strip().splitlines()[-1].strip()}"
+    lines = str(error).strip().splitlines()
+    if isinstance(error, OSError):
+        return f"--config: {lines[-1].strip()}"
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1].strip()}"

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-_FAREWELL = 60.0  # seconds to save; well below those after which a run is taken over
+_FAREWELL = 30.0  # seconds to save; well below those after which a run is taken over
 
 
 def _end_with_parent() -> None:

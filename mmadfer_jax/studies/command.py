@@ -18,6 +18,7 @@ from mmadfer_jax.training.log import console
 from mmadfer_jax.training.processes import PREEMPTED
 
 REPORT = "report"
+_LEAST_STALE = 60.0  # seconds
 # Of a run that another command has: it will write the report too.
 Report = Callable[[Path, Sequence[Outcome], Mapping[str, str]], None]
 
@@ -50,8 +51,13 @@ def open_folder(flags: argparse.Namespace) -> Path:
     Raises:
         UserError: It is a URL or a file, or a flag has a bad value.
     """
-    if flags.jobs < 1 or flags.stale_after <= 0:
-        raise UserError("--jobs and --stale_after are above 0")
+    if flags.jobs < 1:
+        raise UserError(f"--jobs={flags.jobs}; expected 1 or more")
+    if flags.stale_after < _LEAST_STALE:
+        raise UserError(
+            f"--stale_after={flags.stale_after:g}; expected {_LEAST_STALE:g} or more, because a run "
+            "whose command was killed may still save its state"
+        )
     folder = files.as_path(flags.workdir)
     if files.is_remote(folder):
         raise UserError(
@@ -114,13 +120,11 @@ def carry_out(
     elif not folder.is_dir():
         raise UserError(f"--workdir={folder}: no such folder")
     outcomes = [look(run, folder / run.name) for run in runs]
-    if not any(found.state == FINISHED for found in outcomes):
-        raise UserError(f"no run in {folder} is finished, so there is nothing to report")
-    write(folder / REPORT, outcomes, {name: f"is trained by {who}" for name, who in held.items()})
-    print(f"report: {folder / REPORT}")
-    finished = sum(found.state == FINISHED for found in outcomes)
-    ours = {run.name for run in wanted} - held.keys()
-    gaps = [o for o in outcomes if o.state != FINISHED and o.run.name in ours]
-    print(f"{finished} of {len(outcomes)} runs are finished")
-    if gaps:
+    finished = {found.run.name for found in outcomes if found.state == FINISHED}
+    print(f"{len(finished)} of {len(runs)} runs are finished")
+    if finished:
+        why_open = {name: f"is trained by {holder}" for name, holder in held.items()}
+        write(folder / REPORT, outcomes, why_open)
+        print(f"report: {folder / REPORT}")
+    if work and {run.name for run in wanted} - finished - held.keys():
         sys.exit(1)

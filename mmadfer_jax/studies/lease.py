@@ -2,9 +2,9 @@
 
 A name is taken by the creation of a file, which every shared file system does for one process
 alone. Its holder changes the file every few seconds. A file that stays as it is was left by a
-process that died: on the same machine the system tells at once, because the holder keeps the file
-locked; from another machine it counts as left once it has not changed for a while, on the
-watcher's own clock, so clocks need not agree.
+process that died. On the same machine the system tells at once, because the holder, and the process
+that it started, keep the file locked. From another machine it counts as left once it has not
+changed for a while, on the watcher's own clock, so clocks need not agree.
 
 A name that was left is taken by a file of the next number, NAME.1 after NAME.0, so that of several
 who notice only one gets it. A holder who was asleep meanwhile sees that file, and has lost.
@@ -48,12 +48,17 @@ class Seen(NamedTuple):
 
 
 class Lease:
-    """A name that this process holds."""
+    """A name that this process holds.
+
+    Attributes:
+        file: Descriptor of its file, which is locked. A child process that inherits it keeps the
+            name from others on this machine until it has ended, even after its parent has died.
+    """
 
     def __init__(self, path: Path, number: int, file: int, stale_after: float):
         """Of `Leases.take`."""
-        self._path, self._number, self._file = path, number, file
-        self._stale_after = stale_after
+        self.file = file
+        self._path, self._number, self._stale_after = path, number, stale_after
         self._count, self._written = 0, time.monotonic()
         self._tried = self._written
         self._owner = _owner() | {"locked": _lock(file, fcntl.LOCK_EX)}
@@ -71,7 +76,7 @@ class Lease:
         try:
             if _file(self._path, self._number + 1).exists():
                 raise LostError(f"{self._path.name} was taken by {who(self._path)}")
-            if not os.path.samestat(_file(self._path, self._number).stat(), os.fstat(self._file)):
+            if not os.path.samestat(_file(self._path, self._number).stat(), os.fstat(self.file)):
                 raise LostError(f"{self._path.name} was taken")
             self._write()
         except FileNotFoundError:
@@ -85,15 +90,15 @@ class Lease:
         for number in range(self._number + 1):  # the lowest first, see `Leases.take`
             path = _file(self._path, number)
             with contextlib.suppress(OSError):
-                if number < self._number or os.path.samestat(path.stat(), os.fstat(self._file)):
+                if number < self._number or os.path.samestat(path.stat(), os.fstat(self.file)):
                     path.unlink()
-        os.close(self._file)
+        os.close(self.file)
 
     def _write(self) -> None:
         self._count += 1
         text = json.dumps({"count": f"{self._count:012}", **self._owner}) + "\n"
-        os.pwrite(self._file, text.encode(), 0)
-        os.fsync(self._file)
+        os.pwrite(self.file, text.encode(), 0)
+        os.fsync(self.file)
         self._written = time.monotonic()
 
 
@@ -160,10 +165,8 @@ class Leases:
             same_holder = seen is not None and seen.content[0] == file.name
             seen = self._seen[path.name] = Seen(content, now, same_holder)
         owner = _parsed(text)
-        if owner.get("machine") == _machine() and owner.get("locked"):
-            left = _can_lock(file)
-            self._seen[path.name] = seen._replace(changed=not left)
-            return left
+        if owner.get("machine") == _machine() and owner.get("locked") and _can_lock(file):
+            return True
         return now - seen.since >= self._stale_after
 
 

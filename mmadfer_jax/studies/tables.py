@@ -27,19 +27,24 @@ class Table(NamedTuple):
         header: Of the columns.
         rows: Cells; a row of one cell is a remark that spans the columns after the first.
         ruled: Numbers of the rows before which a line is drawn.
+        align: "l" or "r" for each column, where it is not as above.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     ruled: Sequence[int] = ()
+    align: str = ""
 
     def markdown(self) -> str:
         """As a table of Markdown."""
-        rows = [self.header, ["---", *["---:"] * (len(self.header) - 1)]]
+        rows = [self.header, ["---" if side == "l" else "---:" for side in self._sides()]]
         rows += [[*row, *[""] * (len(self.header) - len(row))] for row in self.rows]
         return "".join(
             f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows
         )
+
+    def _sides(self) -> str:
+        return self.align or "l" + "r" * (len(self.header) - 1)
 
     def latex(self, comment: str) -> str:
         """As a `tabular` of LaTeX with the rules of booktabs, for a paper to take in.
@@ -49,7 +54,7 @@ class Table(NamedTuple):
         """
         width = len(self.header)
         lines = [f"% {comment}", "% needs \\usepackage{booktabs}"]
-        lines += [f"\\begin{{tabular}}{{l{'r' * (width - 1)}}}", "\\toprule"]
+        lines += [f"\\begin{{tabular}}{{{self._sides()}}}", "\\toprule"]
         lines += [_latex_row(self.header), "\\midrule"]
         for number, row in enumerate(self.rows):
             if number in self.ruled:

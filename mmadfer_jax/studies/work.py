@@ -165,7 +165,7 @@ class Work:
         log = folder / outcome.LOG
         place = log.stat().st_size if log.exists() else 0
         try:
-            code = self._wait(self._start(run, log), lease)
+            code = self._wait(self._start(run, log, lease), lease)
         except LostError as lost:
             self._fail(run, f"{lost}; it was stopped here")
             return
@@ -181,7 +181,7 @@ class Work:
             self._fail(run, why)
             outcome.write_failure(folder, why)
 
-    def _start(self, run: Run, log: Path) -> subprocess.Popen:
+    def _start(self, run: Run, log: Path, lease: Lease) -> subprocess.Popen:
         """The process that trains a run."""
         folder = self._of(run)
         command = [
@@ -205,6 +205,7 @@ class Work:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                pass_fds=[lease.file],
                 start_new_session=True,  # Ctrl-C is this process's to pass on
             )
 
