@@ -46,6 +46,7 @@ class Answerer:
         preparation: How clips are prepared.
         ask: Gives its probabilities, see `asking.Ask`.
         make_detector: Gives a face detector for a preparation; called once in each thread.
+        recognise: Tells people apart, see `people.People`; None where nothing does.
         batch: Questions that it is asked at once.
         about: What `Timeline.settings` says of it.
     """
@@ -56,6 +57,7 @@ class Answerer:
     preparation: PrepareSettings
     ask: Ask
     make_detector: Callable[[PrepareSettings], faces.Detector]
+    recognise: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None
     batch: int
     about: dict[str, Any]
 
@@ -177,7 +179,7 @@ class _Work:
         self._size = width, height
         rate, preparation = self._header.rate, self._model.preparation
         bridge = max(self._every, int(_HELD_BYTES / picture.rgb.nbytes))
-        self._people = People(self._every, rate, bridge)
+        self._people = People(self._every, rate, bridge, self._model.recognise)
         if preparation.face == "track":
             count = round((self._settings.window + 1) * rate)
             self._cutter = WindowByWindow(preparation, (height, width), count)

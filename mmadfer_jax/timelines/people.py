@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mmadfer_jax.clips import faces
+from mmadfer_jax.timelines.identity import Known
 from mmadfer_jax.timelines.looking import Look
 
 BRIDGE_SECONDS = 0.5  # of a missing face, between which its box is interpolated
@@ -18,6 +19,8 @@ SURE_AFTER = 2  # finds; what is found once and not at the next look was none
 REACH, GROWTH = 1.0, 1.8
 MOST_REACH = 2.5  # of a face that has been missing for longer
 ALIKE = 0.5  # weight of what a face looks like beside where it is
+LEARN_EVERY = 10  # finds; faces turn and light changes
+LEAST_KNOWN, MOST_TURNED = 32, 0.7  # pixels, and 1 is profile: from worse, nobody is recognised
 _SMALL, _STILL_SIDE = 16, 32  # pixels, of the pictures of faces that are compared
 _FORBIDDEN = 1e6
 
@@ -84,9 +87,8 @@ class People:
         every: Frames from one look to the next.
         rate: Frames a second.
         most_held: Frames over which boxes can be interpolated, because their pictures are held.
-        recognise: Gives the embedding of a face in a picture by its landmarks, see `identity`; None
-            where there is no network for it.
-        is_same: Whether an embedding is that of a person, by those known of the person.
+        recognise: Gives the embedding of a face in a picture by its landmarks, or None, as
+            `identity.Recogniser`; without it, people who come back are new ones.
     """
 
     def __init__(
@@ -94,15 +96,14 @@ class People:
         every: int,
         rate: float,
         most_held: int,
-        recognise: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+        recognise: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None = None,
     ):
         self._every, self._recognise = every, recognise
         self._bridge = min(max(every, round(BRIDGE_SECONDS * rate)), most_held)
         self._gap = max(every, round(GAP_SECONDS * rate))
         self._live: list[Track] = []
-        self._known: dict[int, list[np.ndarray]] = {}  # embeddings of each person
-        self.count = 0  # persons
-        self._last_look = self._scene = -1  # frames before the first
+        self._known, self._count = Known(), 0
+        self._last_look = -1  # the frame of it; before the first
 
     @property
     def settled(self) -> int:
@@ -121,25 +122,24 @@ class People:
     def look(self, frame: int, rgb: np.ndarray, look: Look) -> list[tuple[Track, Stretch]]:
         """Goes on with what is found in a frame; gives the boxes that are settled by it."""
         smalls = [_small(rgb, box) for box in look.boxes]
-        stills = [_still(rgb, box) for box in look.boxes]
         settled, matched = [], self._assign(frame, look, smalls)
         for track, i in matched.items():
-            place = track.last.box
-            moved = float(np.abs(_still(rgb, place) - track.still).mean())
-            before, seen = track.last, _detection(frame, look, i, moved)
+            before, here = track.last, _still(rgb, track.last.box)
+            seen = _detection(frame, look, i, float(np.abs(here - track.still).mean()))
             start = self._head(frame) if track.released else before.frame + 1
-            track.found(seen, smalls[i], stills[i])
+            track.found(seen, smalls[i], _still(rgb, seen.box))
             settled.append((track, _between(before, seen, start)))
-            self._embed(track, rgb, look.landmarks[i])
         for track in [t for t in self._live if t not in matched]:
             settled += self._missed(track, frame)
-        for i in sorted(set(range(len(look.boxes))) - set(matched.values())):
+        for i in set(range(len(look.boxes))) - set(matched.values()):
             seen = _detection(frame, look, i, math.inf)
-            track = Track(seen, smalls[i], stills[i])
-            self._live.append(track)
+            track = Track(seen, smalls[i], _still(rgb, seen.box))
             settled.append((track, _between(seen, seen, self._head(frame))))
-            self._embed(track, rgb, look.landmarks[i])
+            self._live.append(track)
+            matched[track] = i
         self._last_look = frame
+        for track, i in matched.items():
+            self._learn(track, rgb, look.landmarks[i])
         return settled + self._make_sure([t for t in self._live if t.finds >= SURE_AFTER])
 
     def cut(self, frame: int) -> list[tuple[Track, Stretch]]:
@@ -150,8 +150,8 @@ class People:
                 settled += self._tail(track, frame - 1)
             else:
                 settled += self._missed(track, track.last.frame + self._gap + 1)
-        settled += self._make_sure([t for t in self._live if not t.dropped])
-        self._live, self._scene, self._last_look = [], frame - 1, frame - 1
+        settled += self._make_sure(self._live)
+        self._live, self._last_look = [], frame - 1
         return settled
 
     def _head(self, frame: int) -> int:
@@ -199,17 +199,49 @@ class People:
             if costs[row, column] < _FORBIDDEN
         }
 
-    def _embed(self, track: Track, rgb: np.ndarray, landmarks: np.ndarray) -> None:
-        if self._recognise and track.finds <= SURE_AFTER and track.person is None:
-            track.embeddings.append(self._recognise(rgb, landmarks))
+    def _learn(self, track: Track, rgb: np.ndarray, landmarks: np.ndarray) -> None:
+        """Looks at the face itself: at first to know who it is, then now and then."""
+        seldom = track.finds % LEARN_EVERY == 0
+        if self._recognise is None or not (track.person is None or seldom):
+            return
+        sides = track.last.box[2:] - track.last.box[:2]
+        if sides.max() < LEAST_KNOWN or track.last.turned > MOST_TURNED:
+            return
+        if (embedding := self._recognise(rgb, landmarks)) is None:
+            return
+        if track.person is None:
+            track.embeddings.append(embedding)
+        else:
+            self._known.learn(track.person, embedding, self._beside(track))
+
+    def _beside(self, track: Track) -> set[int]:
+        """Who else is seen at the last look."""
+        return {
+            other.person
+            for other in self._live
+            if other is not track and other.person and other.last.frame == self._last_look
+        }
 
     def _make_sure(self, tracks: list[Track]) -> list[tuple[Track, Stretch]]:
-        """Gives tracks their persons."""
+        """Gives those that are sure to be faces their persons, known or new."""
         settled = []
-        unsure = [t for t in tracks if t.person is None]
+        unsure = [t for t in tracks if t.person is None and not t.dropped]
         for track in sorted(unsure, key=lambda t: (t.first, t.last.box[0])):
-            self.count += 1
-            track.person = self.count
+            beside, person = self._beside(track), None
+            if track.embeddings:
+                embedding = np.mean(track.embeddings, axis=0)
+                embedding /= max(float(np.linalg.norm(embedding)), 1e-6)
+                away = set(range(1, self._count + 1)) - beside
+                person = self._known.who(embedding, away)
+            if person is None:
+                self._count += 1
+                person = self._count
+            for old in [t for t in self._live if t.person == person]:  # missing, and here again
+                settled += self._tail(old)
+                self._live.remove(old)
+            track.person = person
+            if track.embeddings:
+                self._known.learn(person, embedding, beside)
         return settled
 
 
