@@ -156,7 +156,7 @@ def _timeline(timeline: Timeline, running: dict[int, Running]) -> str:
 
 
 def _people(timeline: Timeline) -> str:
-    rows = [row for row in summarise(timeline) if row["person"]]
+    rows = [row for row in summarise(timeline) if row["answered"]]
     head = ["person", "seen", "windows", "doubtful", *map(one_line, timeline.classes)]
     body = []
     for row in rows:

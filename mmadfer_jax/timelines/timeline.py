@@ -41,7 +41,8 @@ class Faces:
 class Windows:
     """The n windows of all people, a row a window and person, in order of start, then person.
 
-    A window in which nobody is seen has one row, of person 0.
+    A window in which nobody is seen has one row, of person 0. Where the sound alone is asked, all
+    rows are of person 0, and have answers.
 
     Attributes:
         start: float64 [n], seconds.
@@ -81,7 +82,7 @@ class Segment:
     """A class that holds for a while.
 
     Attributes:
-        person: From 1.
+        person: From 1; 0 where the sound alone was asked.
         start: Seconds.
         end: Seconds.
         label: The class.
@@ -137,8 +138,9 @@ class Timeline:
 
     @property
     def persons(self) -> tuple[int, ...]:
-        """Numbers of the people who were answered for, in order of appearance."""
-        return tuple(int(person) for person in np.unique(self.windows.person) if person)
+        """Those who were answered for, in order of appearance; 0 is the sound alone."""
+        answered = np.isfinite(self.windows.probabilities).all(axis=1)
+        return tuple(np.unique(self.windows.person[answered]).tolist())
 
     def save(
         self,
