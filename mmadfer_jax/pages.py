@@ -57,7 +57,7 @@ def page(title: str, body: str, style: str = "", script: str = "") -> str:
     allowed = {
         "default-src": "'none'",
         "style-src": "'unsafe-inline'",
-        "img-src": "data:",
+        "img-src": "'self' file: data:",
         "media-src": "'self' file:",
         "script-src": f"'sha256-{digest}'" if script else "'none'",
         "base-uri": "'none'",

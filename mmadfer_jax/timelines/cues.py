@@ -44,8 +44,8 @@ def cues(timeline: Timeline) -> list[Cue]:
 
 
 def person_name(person: int) -> str:
-    """What a person is called."""
-    return f"{PERSON} {person}"
+    """What a person is called; 0 is the sound alone."""
+    return f"{PERSON} {person}" if person else "sound"
 
 
 def one_line(text: str) -> str:

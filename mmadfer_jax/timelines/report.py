@@ -9,7 +9,7 @@ from urllib.parse import quote
 from upath import UPath
 
 from mmadfer_jax import files, pages
-from mmadfer_jax.timelines import annotated, document, honest
+from mmadfer_jax.timelines import annotated, document, honest, watching
 from mmadfer_jax.timelines.cues import one_line, person_name
 from mmadfer_jax.timelines.lanes import lane, length
 from mmadfer_jax.timelines.running import Running, class_colours, legend
@@ -56,7 +56,9 @@ def write_report(
             _files(there),
             "<h2>Settings</h2>",
             pages.settings_table({"model": timeline.model, **timeline.settings}),
-            f'<script type="application/json" id="data">{_data(timeline, running)}</script>',
+            '<script type="application/json" id="data">',
+            _data(timeline, running, folder),
+            "</script>",
         ]
     )
     style, script = ((_PAGE / f"report.{kind}").read_text() for kind in ("css", "js"))
@@ -132,7 +134,8 @@ def _now(timeline: Timeline, person: int) -> str:
     )
     return (
         f'<section class="person"><h3>{escape(person_name(person))}</h3><ol>{lines}</ol>'
-        f'<div class="doubt"></div></section>'
+        '<div class="doubt"></div><img class="seen" hidden '
+        'alt="the frames that the model saw, and the sound that it heard"></section>'
     )
 
 
@@ -156,7 +159,7 @@ def _timeline(timeline: Timeline, running: dict[int, Running]) -> str:
 
 
 def _people(timeline: Timeline) -> str:
-    rows = [row for row in summarise(timeline) if row["person"]]
+    rows = [row for row in summarise(timeline) if row["answered"]]
     head = ["person", "seen", "windows", "doubtful", *map(one_line, timeline.classes)]
     body = []
     for row in rows:
@@ -191,7 +194,7 @@ def _files(there: list[str]) -> str:
     return f'<h2>Files</h2><div class="card scroll files"><table class="plain">{rows}</table></div>'
 
 
-def _data(timeline: Timeline, running: dict[int, Running]) -> str:
+def _data(timeline: Timeline, running: dict[int, Running], folder: Path | UPath) -> str:
     """What the script needs, as JSON that cannot end the element it stands in."""
     people = [
         {
@@ -206,8 +209,9 @@ def _data(timeline: Timeline, running: dict[int, Running]) -> str:
                 (round(start, 3), round(end, 3), ", ".join(notes))
                 for start, end, notes in own.doubts
             ],
+            "seen": watching.pictures(timeline, folder, person),
         }
-        for own in running.values()
+        for person, own in running.items()
     ]
     data = {"seconds": length(timeline), "hop": timeline.hop, "people": people}
     return json.dumps(data, ensure_ascii=True).replace("<", "\\u003c")

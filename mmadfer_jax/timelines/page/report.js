@@ -45,6 +45,15 @@
     return found && time <= found[1] ? found[2] : "";
   };
 
+  // What the model saw in the window whose middle is nearest.
+  const showSeen = (image, seen) => {
+    const i = lastBy(seen.length, (j) => seen[j][0], now);
+    const next = seen[i + 1];
+    const nearest = !next || (i >= 0 && now - seen[i][0] < next[0] - now) ? seen[i] : next;
+    image.hidden = !nearest;
+    if (nearest && image.getAttribute("src") !== nearest[1]) image.src = nearest[1];
+  };
+
   const showPerson = (panel, person) => {
     const found = probabilities(person.runs, now);
     panel.classList.toggle("away", !found);
@@ -54,6 +63,7 @@
       line.querySelector("i").style.width = `${100 * p}%`;
       line.querySelector(".share").textContent = found ? `${Math.round(100 * p)}%` : "–";
     });
+    showSeen(panel.querySelector(".seen"), found ? person.seen : []);
   };
 
   const show = () => {

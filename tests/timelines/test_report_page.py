@@ -7,13 +7,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from browser import WIDTHS, chromium, overflow, page_of, until
 from timelines_made import make_timeline
 from video_files import corners, tone, write_video
 
+from mmadfer_jax.clips.frames import decode_jpeg
 from mmadfer_jax.timelines import honest
 from mmadfer_jax.timelines.lanes import ink
+from mmadfer_jax.timelines.watching import Watching
 
 BAD = "</script><img src=x onerror=alert(1)> \"' & ☺"
 _EMPTY = {"meta", "br", "img", "input", "link"}
@@ -71,7 +74,7 @@ def test_page_is_whole_and_asks_no_network(report):
         assert (report.parent / unquote(link)).is_file(), link
     assert not re.search(r"https?://", text)
     assert not page.of("link")
-    assert not page.of("img")
+    assert not any("src" in image for image in page.of("img"))
     assert [script.get("src") for script in page.of("script")] == [None, None]
     policy = page.of("meta")[1]["content"]
     assert "default-src 'none'" in policy
@@ -98,7 +101,7 @@ def test_names_are_escaped(tmp_path):
     dataclasses.replace(timeline, windows=windows, model=BAD).save(tmp_path, ("html",))
     text = (tmp_path / "report.html").read_text()
     page = _Page(text)
-    assert not page.of("img")
+    assert {image["class"] for image in page.of("img")} == {"seen"}
     assert not any("onerror" in attributes for _, attributes in page.elements)
     assert page.text.count(BAD) >= 5
     data = re.search('id="data">(.*?)</script>', text, re.DOTALL)[1]
@@ -180,6 +183,39 @@ def test_doubt_is_told_where_it_is(browser, report):
         page.evaluate(f"document.querySelector('video').currentTime = {middle}")
         panel = page.locator(".now .person").nth(person - 1)
         panel.get_by_text("blurred, quiet sound").wait_for()
+
+
+def test_page_shows_what_the_model_saw(browser, tmp_path):
+    timeline, rng = make_timeline(), np.random.default_rng(0)
+    watching, count = Watching(tmp_path), len(timeline.windows.start)
+    for _ in range(count // 2):  # two at a time, and the last one twice
+        frames = rng.integers(0, 255, (2, 16, 32, 32, 3), np.uint8)
+        watching(frames, rng.normal(size=(2, 512, 128)).astype(np.float32))
+    timeline.save(tmp_path, ("html",))
+    rows = np.flatnonzero(timeline.windows.person == 2)
+    with page_of(browser) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        image = page.locator(".now .person").nth(1).locator(".seen")
+        assert image.get_attribute("src") == f"seen/{rows[0]:06}.jpg"
+        assert image.evaluate("image => image.naturalWidth") == 8 * 75 - 3
+        page.locator(".lanes").focus()
+        page.keyboard.press("End")
+        assert image.get_attribute("src") == f"seen/{rows[-1]:06}.jpg"
+
+
+def test_what_the_model_heard_is_drawn_as_far_as_it_goes(tmp_path):
+    watching, frames = Watching(tmp_path), np.zeros((1, 16, 32, 32, 3), np.uint8)
+    full = np.linspace(-10, 0, 512 * 128, dtype=np.float32).reshape(1, 512, 128)
+    half = full.copy()
+    half[:, 256:] = 0
+    for sound in (full, half, 0 * full, 0 * full - 4.5):
+        watching(frames, sound)
+    drawn = [decode_jpeg(path.read_bytes()) for path in sorted((tmp_path / "seen").iterdir())]
+    assert [picture.shape for picture in drawn] == [
+        *((2 * 75 - 3 + 128, 597, 3), (2 * 75 - 3 + 128, 597, 3)),
+        *((2 * 75 - 3, 597, 3), (2 * 75 - 3, 597, 3)),  # nothing was heard
+    ]
+    assert drawn[0][-64:].mean() > drawn[1][-64:].mean() + 10  # the louder half is not there
 
 
 def test_zoom_keeps_the_place(browser, report):
