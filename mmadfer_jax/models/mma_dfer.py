@@ -70,6 +70,7 @@ class MmaDfer(nnx.Module):
         key: jax.Array | None = None,
         compute: Compute | None = None,
         on_layer: Callable[[int, jax.Array, jax.Array], None] | None = None,
+        on_head: Callable[[str, jax.Array], None] | None = None,
     ) -> jax.Array:
         """Computes class logits.
 
@@ -80,6 +81,9 @@ class MmaDfer(nnx.Module):
             compute: How it is computed; by default as on jax's first device.
             on_layer: Called as `on_layer(i, image_tokens, audio_tokens)` after each layer, and once
                 more with i = depth for the two features after the final norms; for inspection.
+            on_head: Called as `on_head(name, value)` with "frames" [B, T, W], the features of the
+                frames; "attention.I" [B, heads, 1 + T], how much temporal layer I takes from the
+                clip's own token and from each frame; and "clip" [B, W], what the classifier sees.
 
         Returns:
             Logits [B, K] in float32.
@@ -101,7 +105,11 @@ class MmaDfer(nnx.Module):
                 features = self.project(image + audio)
             else:
                 features = self.project(image) + self.project_audio(audio)
-            return self.classifier(self.temporal(features))
+            clip = self.temporal(features, on_head)
+            if on_head is not None:
+                on_head("frames", features)
+                on_head("clip", clip)
+            return self.classifier(clip)
 
     def _encode(
         self,

@@ -18,7 +18,7 @@ from mmadfer_jax.clips.audio import MEL_BINS
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.compute import Compute
 from mmadfer_jax.models.config import ModelConfig
-from mmadfer_jax.models.params import Params, abstract_params, apply_fn, stored_dtype
+from mmadfer_jax.models.params import Params, abstract_params, apply_fn, bind, stored_dtype
 from mmadfer_jax.models.pixels import resize
 from mmadfer_jax.training import sharding
 from mmadfer_jax.training.augment import Augmentation, augment
@@ -243,6 +243,27 @@ class Program:
         frames = resize(batch["frames"], self.model.image_size)
         apply = apply_fn(self.model, self.compute)
         return apply({**frozen, **trainable}, frames, batch["spectrogram"])
+
+    @functools.cached_property
+    def inspection_step(self):
+        """As `eval_step`, but gives "logits" and all that `MmaDfer` tells `on_head`, by name."""
+        trainable = {path: x.sharding for path, x in self.abstract_trainable().items()}
+        frozen = {path: x.sharding for path, x in self.abstract_frozen().items()}
+        return jax.jit(
+            self._inspection_step,
+            in_shardings=(trainable, frozen, self.batch_sharding),
+            out_shardings=self.replicated,
+        )
+
+    def _inspection_step(
+        self, trainable: Params, frozen: Params, batch: Batch
+    ) -> dict[str, jax.Array]:
+        frames = resize(batch["frames"], self.model.image_size)
+        seen: dict[str, jax.Array] = {}
+        logits = bind(self.model, {**frozen, **trainable})(
+            frames, batch["spectrogram"], compute=self.compute, on_head=seen.__setitem__
+        )
+        return {"logits": logits, **seen}
 
     def lower_train(self, batch_size: int, side: int | None = None) -> jax.stages.Lowered:
         """The training step, lowered for this mesh; `.compile()` it, and look at what it costs."""
