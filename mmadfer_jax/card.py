@@ -8,7 +8,8 @@ from mmadfer_jax.clips.reading import MISSING_SOUND, Reading
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import ModelConfig
 
-CARD_FORMAT = 2
+# 3: says which parts of the model are left out, and whether frames are shuffled.
+CARD_FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,7 @@ class Program:
                 f"{MEL_BINS} mel bins"
             )
         platform = mesh.devices.flat[0].platform
-        self.compute = Compute.from_dict(config["compute"]).on(platform, self.model.dtype)
+        self.compute = Compute.from_dict(config["compute"]).on(platform, self.model)
         self.shapes = abstract_params(self.model)
         rules = [tuple(rule) for rule in config["freeze"]]
         self.labels = freeze_labels(self.shapes, rules)
