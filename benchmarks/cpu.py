@@ -79,8 +79,9 @@ def products(arguments: argparse.Namespace) -> Seconds:
         times = train_step.seconds_of(lambda: multiply(a, b), arguments.steps, arguments.warmup)
         return statistics.median(times)
 
-    for c, count in ((model.image, model.num_frames), (model.audio, 1)):
-        n, length, d, f = arguments.batch * count, flops.tokens_of(model, c), c.width, c.mlp_dim
+    for side, count in (("image", model.num_frames), ("audio", 1)):
+        c, length = getattr(model, side), flops.tokens_of(model, side)
+        n, d, f = arguments.batch * count, c.width, c.mlp_dim
         for inputs, outputs, times in ((d, d, 4), (d, f, 1), (f, d, 1)):
             forward += c.depth * times * seconds((n * length, inputs), (inputs, outputs))
             gradient += c.depth * times * seconds((n * length, outputs), (outputs, inputs))

@@ -73,9 +73,9 @@ def get_config() -> ConfigDict:
 
     # A folder made by `python -m data_prep`. Five-fold sets: fold k tests on part k and trains on
     # the others; sets with fixed train and test splits ignore the fold. Frames are seen in order of
-    # "time", or in the "text" order of the reference's file names (0, 1, 10, 100, ...), in which
-    # the released MAFW weights were trained. A clip without sound is "zeros" before the
-    # normalisation, as in the reference, or the normalisation's "mean".
+    # "time"; in the "text" order of the reference's file names (0, 1, 10, 100, ...), in which the
+    # released MAFW weights were trained; or "shuffled", at random. A clip without sound is "zeros"
+    # before the normalisation, as in the reference, or the normalisation's "mean".
     config.data = ConfigDict(
         {
             "dir": "",
@@ -94,6 +94,8 @@ def get_config() -> ConfigDict:
             "aspect": (3 / 4, 4 / 3),
             "swap": 0.5,
             "flip": 0.5,
+            "drop_sound": 0.0,  # share of the clips without their sound
+            "drop_picture": 0.0,  # share of the clips with black frames
         }
     )
 

@@ -186,7 +186,7 @@ class TrainedModel:
         """
         classes, prepared = self.classes, self._prepare(Path(clip), audio)
         reading = self.card.reading
-        picked = reading.pick(len(prepared.frames))
+        picked = reading.pick(len(prepared.frames), Path(clip).stem)
         frames = np.stack([decode_jpeg(prepared.frames[i]) for i in picked])
         log_mel = prepared.spectrogram
         if log_mel is not None:
