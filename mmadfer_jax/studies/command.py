@@ -55,8 +55,8 @@ def open_folder(flags: argparse.Namespace) -> Path:
         raise UserError(f"--jobs={flags.jobs}; expected 1 or more")
     if flags.stale_after < _LEAST_STALE:
         raise UserError(
-            f"--stale_after={flags.stale_after:g}; expected {_LEAST_STALE:g} or more, because a run "
-            "whose command was killed may still save its state"
+            f"--stale_after={flags.stale_after:g}; expected {_LEAST_STALE:g} or more: a run may "
+            "still save its state when its command was killed"
         )
     folder = files.as_path(flags.workdir)
     if files.is_remote(folder):

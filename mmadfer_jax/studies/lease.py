@@ -37,12 +37,12 @@ class Seen(NamedTuple):
     """A file of another holder, as it was first seen.
 
     Attributes:
-        content: What stood in it, and when it was changed.
+        content: Its name, and what stood in it.
         since: When that was noticed, on this process's clock.
         changed: Whether it has been seen to change.
     """
 
-    content: tuple[str, int, bytes]
+    content: tuple[str, bytes]
     since: float
     changed: bool
 
@@ -154,12 +154,11 @@ class Leases:
         """Whether its holder is dead; remembers what was seen."""
         now, file = time.monotonic(), _file(path, number)
         try:
-            with file.open("rb") as opened:
-                text, changed = opened.read(), os.fstat(opened.fileno()).st_mtime_ns
+            text = file.read_bytes()
         except FileNotFoundError:
             self._seen.pop(path.name, None)
             return False
-        content = (file.name, changed, text)
+        content = (file.name, text)
         seen = self._seen.get(path.name)
         if seen is None or seen.content != content:
             same_holder = seen is not None and seen.content[0] == file.name

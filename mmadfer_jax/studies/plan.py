@@ -214,8 +214,12 @@ def _check_study(study: Study) -> None:
                 f"an arm is called {arm.name!r}; expected letters, digits, spaces and _ . + -, "
                 "because its runs' folders are called after it"
             )
-        if (other := folders.setdefault(_folder(arm.name).lower(), arm.name)) is not arm.name:
-            raise UserError(f"the study has two arms {other!r} and {arm.name!r}; rename one")
+        folder = _folder(arm.name).lower()  # some file systems tell no case
+        if folder in folders:
+            raise UserError(
+                f"the study has two arms {folders[folder]!r} and {arm.name!r}; rename one"
+            )
+        folders[folder] = arm.name
 
 
 def _check_different(configs: Mapping[str, ConfigDict]) -> None:

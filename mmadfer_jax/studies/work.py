@@ -181,15 +181,18 @@ class Work:
             self._fail(run, why)
             outcome.write_failure(folder, why)
 
-    def _start(self, run: Run, log: Path, lease: Lease) -> subprocess.Popen:
-        """The process that trains a run."""
+    def _command(self, run: Run) -> list[str]:
+        """What trains a run."""
         folder = self._of(run)
-        command = [
+        return [
             *(sys.executable, "-m", "mmadfer_jax.studies.child", str(_ROOT / "main.py")),
             f"--config={_ROOT / 'configs' / 'saved.py'}:{folder / SETTINGS}",
             f"--workdir={folder}",
         ]
-        environment = dict(os.environ)
+
+    def _start(self, run: Run, log: Path, lease: Lease) -> subprocess.Popen:
+        """The process that trains a run."""
+        command, environment = self._command(run), dict(os.environ)
         paths = [str(_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
         if not run.config.get("compilation_cache"):
