@@ -44,8 +44,8 @@ def read_predictions(path: Path | UPath) -> tuple[Answers, tuple[str, ...]]:
         names = [column[2:-1] for column in header[3:] if column[:2] == "p(" and column[-1] == ")"]
         if header[:3] != _FIRST or len(names) != len(header) - 3 or not rows:
             raise ValueError(f"its columns are {', '.join(header)}")
-        shares = np.array([row[3:] for row in rows], np.float64)
-        if len(names) < 2 or not (abs(shares.sum(axis=1) - 1) < 1e-3).all():
+        shares = np.array([row[3:] for row in rows], np.float64).reshape(len(rows), len(names))
+        if shares.shape[1] < 2 or not (abs(shares.sum(axis=1) - 1) < 1e-3).all():
             raise ValueError("the probabilities of a line do not add up to 1")
         labels = np.array([names.index(row[1]) for row in rows], np.int32)
     except OSError as error:
