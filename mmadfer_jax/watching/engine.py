@@ -15,18 +15,18 @@ from mmadfer_jax.clips import faces
 from mmadfer_jax.clips.clip import MAX_FRAMES, PrepareSettings
 from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.timelines import quality, rows
-from mmadfer_jax.timelines.asking import Ask, Asking
-from mmadfer_jax.timelines.cutting import Cutter, FrameByFrame, WindowByWindow
-from mmadfer_jax.timelines.looking import LOOK_SECONDS, looked_at
-from mmadfer_jax.timelines.people import People, Stretch, Track
-from mmadfer_jax.timelines.reading import Header, Picture, pictures, read_header
-from mmadfer_jax.timelines.seen import Seen, Sight
-from mmadfer_jax.timelines.segments import find_segments
-from mmadfer_jax.timelines.settings import ALL, LARGEST, TimelineSettings
-from mmadfer_jax.timelines.sound import NOTHING, Heard, Sound
 from mmadfer_jax.timelines.timeline import Timeline, Windows
-from mmadfer_jax.timelines.windows import ROUNDING, Span, Spans
+from mmadfer_jax.watching import quality, rows
+from mmadfer_jax.watching.asking import Ask, Asking
+from mmadfer_jax.watching.cutting import Cutter, FrameByFrame, WindowByWindow
+from mmadfer_jax.watching.looking import LOOK_SECONDS, looked_at
+from mmadfer_jax.watching.people import People, Stretch, Track
+from mmadfer_jax.watching.reading import Header, Picture, pictures, read_header
+from mmadfer_jax.watching.seen import Seen, Sight
+from mmadfer_jax.watching.segments import find_segments
+from mmadfer_jax.watching.settings import ALL, LARGEST, TimelineSettings
+from mmadfer_jax.watching.sound import NOTHING, Heard, Sound
+from mmadfer_jax.watching.windows import ROUNDING, Span, Spans
 
 SOUND_ALONE = "no pictures, the sound alone was asked"
 PICTURE_ALONE = "no sound, the pictures alone were asked"
