@@ -29,9 +29,9 @@ from scipy.optimize import linear_sum_assignment
 from mmadfer_jax.clips.clip import PrepareSettings, make_detector
 from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.timelines.timeline import Faces, Timeline
-from mmadfer_jax.watching.engine import Answerer, make_timeline
-from mmadfer_jax.watching.people import overlap
-from mmadfer_jax.watching.settings import TimelineSettings
+from mmadfer_jax.videos.engine import Answerer, make_timeline
+from mmadfer_jax.videos.people import overlap
+from mmadfer_jax.videos.settings import TimelineSettings
 
 # What colours people have on average, row by row from the hair to the chin, in CIELAB of 8 bits.
 LIGHT = (98, 119, 146, 128, 159, 133, 126, 113)

@@ -224,8 +224,8 @@ class TrainedModel:
             UserError: The file cannot be used, or a setting is wrong.
         """
         # They bring a speech detector and SciPy, which few who load a model need.
-        from mmadfer_jax.watching.engine import Answerer, make_timeline
-        from mmadfer_jax.watching.settings import TimelineSettings
+        from mmadfer_jax.videos.engine import Answerer, make_timeline
+        from mmadfer_jax.videos.settings import TimelineSettings
 
         if batch is None:
             batch = 1 if jax.default_backend() == "cpu" else 16

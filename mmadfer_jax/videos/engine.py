@@ -16,17 +16,17 @@ from mmadfer_jax.clips.clip import MAX_FRAMES, PrepareSettings
 from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.timelines.timeline import Timeline, Windows
-from mmadfer_jax.watching import quality, rows
-from mmadfer_jax.watching.asking import Ask, Asking
-from mmadfer_jax.watching.cutting import Cutter, FrameByFrame, WindowByWindow
-from mmadfer_jax.watching.looking import LOOK_SECONDS, looked_at
-from mmadfer_jax.watching.people import People, Stretch, Track
-from mmadfer_jax.watching.reading import Header, Picture, pictures, read_header
-from mmadfer_jax.watching.seen import Seen, Sight
-from mmadfer_jax.watching.segments import find_segments
-from mmadfer_jax.watching.settings import ALL, LARGEST, TimelineSettings
-from mmadfer_jax.watching.sound import NOTHING, Heard, Sound
-from mmadfer_jax.watching.windows import ROUNDING, Span, Spans
+from mmadfer_jax.videos import quality, rows
+from mmadfer_jax.videos.asking import Ask, Asking
+from mmadfer_jax.videos.cutting import Cutter, FrameByFrame, WindowByWindow
+from mmadfer_jax.videos.looking import LOOK_SECONDS, looked_at
+from mmadfer_jax.videos.people import People, Stretch, Track
+from mmadfer_jax.videos.reading import Header, Picture, pictures, read_header
+from mmadfer_jax.videos.seen import Seen, Sight
+from mmadfer_jax.videos.segments import find_segments
+from mmadfer_jax.videos.settings import ALL, LARGEST, TimelineSettings
+from mmadfer_jax.videos.sound import NOTHING, Heard, Sound
+from mmadfer_jax.videos.windows import ROUNDING, Span, Spans
 
 SOUND_ALONE = "no pictures, the sound alone was asked"
 PICTURE_ALONE = "no sound, the pictures alone were asked"
