@@ -212,30 +212,38 @@ class TrainedModel:
             UserError: The file cannot be used, or a setting is wrong.
         """
         # They bring a speech detector and SciPy, which few who load a model need.
-        from mmadfer_jax.videos.engine import make_timeline
+        from mmadfer_jax.videos.engine import Answerer, make_timeline
+        from mmadfer_jax.videos.identity import recogniser
         from mmadfer_jax.videos.settings import TimelineSettings
 
         chosen = TimelineSettings(**settings)
-        model = self._answerer(chosen.face_embedding, batch or _usual_batch())
-        return make_timeline(video, model, chosen, progress, watching)
-
-    def _answerer(self, face_embedding: str | None, batch: int):
-        from mmadfer_jax.videos.engine import Answerer
-        from mmadfer_jax.videos.identity import recogniser
-
-        card = self.card.to_dict()
-        about = {name: card[name] for name in ("data", "figures", "preparation", "notes")}
-        return Answerer(
+        model = Answerer(
             name=self.path,
             classes=self.classes,
             reading=self.card.reading,
             preparation=self.preparation,
             ask=self._probabilities,
             make_detector=make_detector,
-            recognise=recogniser(face_embedding),
-            batch=batch,
-            about={"card": about, "parameters_sha256": self.digest},
+            recognise=recogniser(chosen.face_embedding),
+            batch=batch or _usual_batch(),
+            about=self.about(chosen.face_embedding),
         )
+        return make_timeline(video, model, chosen, progress, watching)
+
+    def about(self, face_embedding: str | None = None) -> dict[str, Any]:
+        """What a timeline's answers depend on beside its own settings, as JSON reads it back.
+
+        Raises:
+            UserError: As `timeline`.
+        """
+        from mmadfer_jax.videos.identity import recogniser
+
+        network, card = recogniser(face_embedding), self.card.to_dict()
+        return {
+            "card": {name: card[name] for name in ("data", "figures", "preparation", "notes")},
+            "parameters_sha256": self.digest,
+            "face_embedding_sha256": network and network.sha256,
+        }
 
     @functools.cached_property
     def digest(self) -> str:

@@ -273,7 +273,7 @@ class _Work:
             faces=self._seen.faces(np.array(self._times)),
             segments=find_segments(windows, model.classes, settings.window, settings.hop),
             problems=tuple(dict.fromkeys(self._all_problems(windows))),
-            settings={**settings.to_dict(), "detect_every": self._every, **model.about},
+            settings={**settings.to_dict(), "looked_every": self._every, **model.about},
         )
 
     def _all_problems(self, windows: Windows) -> list[str]:
