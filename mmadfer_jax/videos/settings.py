@@ -25,8 +25,8 @@ class TimelineSettings:
             model's preparation.
         sound: Whether the model hears the sound.
         picture: Whether it sees the pictures.
-        face_embedding: File of the network that tells people apart (`identity`); None takes that
-            of the package, where it is installed.
+        face_embedding: File of the network that knows people again (`identity`); None takes that
+            of the package, where it is installed, "none" does without.
     """
 
     window: float = 2.0

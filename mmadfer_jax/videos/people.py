@@ -9,8 +9,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mmadfer_jax.clips import faces
-from mmadfer_jax.timelines.identity import Known
-from mmadfer_jax.timelines.looking import Look
+from mmadfer_jax.videos.identity import Known
+from mmadfer_jax.videos.looking import Look
 
 BRIDGE_SECONDS = 0.5  # of a missing face, between which its box is interpolated
 GAP_SECONDS = 1.0  # after which a missing face is given up

@@ -17,10 +17,18 @@ class Asking:
     Args:
         model: See `Ask`.
         batch: Questions asked at once, B. The last are filled up, so that one program serves.
+        watching: Called with the frames and spectrograms of every batch before it is asked, in the
+            order of the questions and not filled up.
     """
 
-    def __init__(self, model: Ask, batch: int):
+    def __init__(
+        self,
+        model: Ask,
+        batch: int,
+        watching: Callable[[np.ndarray, np.ndarray], None] | None = None,
+    ):
         self._model, self._batch = model, batch
+        self._watching = watching or (lambda frames, sounds: None)
         self._frames: list[np.ndarray] = []
         self._sounds: list[np.ndarray] = []
         self._asked: deque[Future] = deque()
@@ -53,6 +61,7 @@ class Asking:
             self._answers.append(self._asked.popleft().result())
         frames, sounds = np.stack(self._frames), np.stack(self._sounds)
         self._frames, self._sounds = [], []
+        self._watching(frames, sounds)
         self._asked.append(self._thread.submit(self._answer, frames, sounds))
 
     def _answer(self, frames: np.ndarray, sounds: np.ndarray) -> np.ndarray:

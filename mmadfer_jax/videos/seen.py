@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmadfer_jax.timelines.people import Detection, Stretch, Track
 from mmadfer_jax.timelines.timeline import Faces
+from mmadfer_jax.videos.people import Detection, Stretch, Track
 
 
 class Sight(NamedTuple):

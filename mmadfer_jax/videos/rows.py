@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mmadfer_jax.timelines import quality
-from mmadfer_jax.timelines.quality import Quality
-from mmadfer_jax.timelines.sound import Heard
 from mmadfer_jax.timelines.timeline import PERSON, Windows
-from mmadfer_jax.timelines.windows import Span
+from mmadfer_jax.videos import quality
+from mmadfer_jax.videos.quality import Quality
+from mmadfer_jax.videos.sound import Heard
+from mmadfer_jax.videos.windows import Span
 
 NOBODY = "no face in the whole video"
 SEVERAL = "several people: the sound of a window went to each of them, whoever spoke"
