@@ -15,6 +15,8 @@ def get_study() -> Study:
             Arm("both", {}, "the paper's model"),
             Arm("picture alone", {"model.modalities": "image"}, "the sound is ignored"),
             Arm("sound alone", {"model.modalities": "audio"}, "the frames are ignored"),
+            Arm("sound dropped", {"augment.drop_sound": 0.25}, "in training, of a quarter"),
+            Arm("picture dropped", {"augment.drop_picture": 0.25}, "in training, of a quarter"),
             Arm("late addition", {"model.fusion": "none"}, "both, which meet at the end alone"),
         ),
     )

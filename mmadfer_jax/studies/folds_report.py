@@ -114,12 +114,12 @@ def published_table(results: Mapping[str, Any]) -> Table:
         for one in others
         if one.fold is None
     ]
-    every = results["all"]
+    every, ruled = results["all"], [len(rows)]
     if every["uar"]["n"] == len(results["folds"]):
         figures = [percent(every[figure]["mean"]) for figure in FIGURES]
         kind = f"{every['trained'] / 1e6:.1f} M trained, {every['frozen'] / 1e6:.1f} M frozen"
         rows.append(["this run", kind, *figures, "mean of the last epochs"])
-    ruled = [len(rows) - 1, len(rows)]
+        ruled.append(len(rows))
     for run in results["folds"]:
         beside = [one for one in others if one.fold == run["fold"]]
         if beside and run["state"] == FINISHED:

@@ -7,7 +7,7 @@ test part, of which few of them speak.
 
 from typing import NamedTuple
 
-_TWO_SETS = "two sets of figures of this paper circulate"
+_TWO_SETS = "two sets circulate"
 
 
 class Published(NamedTuple):
@@ -48,7 +48,7 @@ PUBLISHED = {
         Published("AVF-MAE++ huge 2025", "AV, 521 M", 66.88, 77.45, "the authors"),
         Published(
             *("CLAIP-Emo 2025", "AV, CLIP and CLAP, 8 M trained", None, 80.14),
-            "its abstract; two segments by two crops at test and mixup, so not like for like",
+            "the abstract; four views of a clip at test, so not like for like",
         ),
         Published(*_MMA_AGAIN, 63.63, 73.99, "notes of DEFR-UOT", 1),
         Published(*_MAE, 62.59, 74.88, "the authors", 1),
@@ -70,7 +70,7 @@ PUBLISHED = {
         Published("AVF-MAE++ huge 2025", "AV, 521 M", 46.05, 60.24, "the authors' five logs"),
         Published(
             *("CLAIP-Emo 2025", "AV, CLIP and CLAP, 8 M trained", None, 61.18),
-            "its abstract; two segments by two crops at test and mixup, so not like for like",
+            "the abstract; four views of a clip at test, so not like for like",
         ),
         Published(*_MMA_AGAIN, 37.12, None, "notes of DEFR-UOT", 1),
         Published(*_MMA_AGAIN, 48.81, None, "notes of DEFR-UOT", 3),

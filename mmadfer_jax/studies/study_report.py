@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +120,10 @@ def _notes(results: Mapping[str, Any]) -> str:
     )
     if fewest is not None and any(one and one["verdict"] == TOO_FEW for one in found):
         text += (
-            f"\n**Too few pairs to tell.** With {fewest} no p below {2.0 ** (1 - fewest):.3g} can "
-            "come out, even where all differences have the same sign; 6 pairs are needed for "
-            "0.05. The intervals say how much the figures of these runs vary, and no more.\n"
+            f"\n**Too few pairs to tell.** With {fewest} of them no p below "
+            f"{2.0 ** (1 - fewest):.3g} can come out, even where all differences have the same "
+            "sign; 6 pairs are needed for 0.05. The intervals say how much the figures of these "
+            "runs vary, and no more.\n"
         )
     if unpaired := sum(arm["unpaired"] for arm in results["arms"]):
         text += (
@@ -151,9 +152,13 @@ def _groups_note(results: Mapping[str, Any]) -> str:
     )
 
 
-def gap_lines(runs) -> str:
-    """A line for each run that is not finished, with the reason."""
-    return "".join(f"- `{run['run']}`: {one_line(run['why'], 400)}\n" for run in runs if run["why"])
+def gap_lines(runs: Iterable[Mapping[str, Any]]) -> str:
+    """A line for each reason for which runs are not finished; "" where all are."""
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        if run["why"]:
+            names.setdefault(run["why"], []).append(f"`{run['run']}`")
+    return "".join(f"- {', '.join(runs)}: {one_line(why, 400)}\n" for why, runs in names.items())
 
 
 def _figures(folder: Path, results: Mapping[str, Any]) -> None:
