@@ -17,8 +17,6 @@ from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.data.records import Record, RecordSource
 from mmadfer_jax.training.input import Batch
 
-GREY = 128  # of a picture that is taken away
-
 
 def no_sound(clip: Batch, record: Record, index: int, *, reading: Reading) -> Batch:
     """The clip as if it had no sound."""
@@ -26,8 +24,8 @@ def no_sound(clip: Batch, record: Record, index: int, *, reading: Reading) -> Ba
 
 
 def no_picture(clip: Batch, record: Record, index: int) -> Batch:
-    """Every frame is an even grey."""
-    return clip | {"frames": np.full_like(clip["frames"], GREY)}
+    """Every frame is black."""
+    return clip | {"frames": np.zeros_like(clip["frames"])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +69,10 @@ def sound_noise(clip: Batch, record: Record, index: int, *, decibels: float) -> 
         return clip
     steps = min(len(record.spectrogram), len(clip["spectrogram"]))
     sound = clip["spectrogram"][:steps]
-    rate = record.sample_rate
-    samples = np.ceil(audio.SECONDS * rate).astype(int)
-    noise = audio.log_mel(_rng(record).standard_normal((1, samples), np.float32), rate)[:steps]
+    rate, left_out = record.sample_rate, audio.MAX_FRAMES - steps
+    seconds = audio.SECONDS - left_out * audio.SETTINGS["shift_seconds"]
+    wave = _rng(record).standard_normal((1, int(np.ceil(seconds * rate))), np.float32)
+    noise = audio.log_mel(wave, rate)[:steps]
     raised = audio.emphasis(rate)
     energies = [np.nansum(np.exp(x.astype(np.float64)) / raised) for x in (sound, noise)]
     level = np.log(energies[0] / energies[1]) - decibels * np.log(10) / 10
