@@ -8,36 +8,17 @@ from typing import Any
 
 from data_prep.report.finding import CHECKED, FAULT, GOOD, NOTE, WARNING, number
 from data_prep.report.sheets import Sheet
+from mmadfer_jax import pages
 
 _SYMBOLS = {FAULT: "✕", WARNING: "!", GOOD: "✓", NOTE: "i"}
 _ORDER = (FAULT, WARNING, GOOD, NOTE)
 _MOST_NAMES = 60  # clips named under a finding; report.json has all
 
 _STYLE = """
-:root { color-scheme: light dark;
-  --page: #f6f7f9; --card: #fff; --text: #1c2430; --soft: #5d6878; --line: #dfe3e9;
-  --fault: #c62f2f; --warning: #b26a00; --good: #1c7f4b; --note: #4a6fa5; --bar: #d6e2f3; }
-@media (prefers-color-scheme: dark) { :root {
-  --page: #12161c; --card: #1b212a; --text: #e6e9ee; --soft: #9aa5b4; --line: #303946;
-  --fault: #ff7b72; --warning: #e3a33b; --good: #56c98a; --note: #86aee8; --bar: #2a3b55; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 60px; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 40px 0 12px; }
-h3 { font-size: 1rem; margin: 22px 0 10px; }
-.soft { color: var(--soft); }
 .verdict { display: flex; flex-wrap: wrap; gap: 6px 20px; margin-top: 12px; font-weight: 600; }
 .verdict span { display: flex; align-items: center; gap: 8px; }
-p { margin: 4px 0 0; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px;
-  margin-top: 22px; }
-.tile, .card, .finding { background: var(--card); border: 1px solid var(--line);
-  border-radius: 10px; }
-.tile { padding: 12px 16px; }
-.tile b { display: block; font-size: 1.5rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
-.finding { display: flex; gap: 12px; padding: 10px 14px; margin-bottom: 8px; }
+.finding { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  display: flex; gap: 12px; padding: 10px 14px; margin-bottom: 8px; }
 .finding > div { min-width: 0; overflow-wrap: anywhere; }
 .mark { flex: none; width: 24px; height: 24px; border-radius: 50%; color: var(--card);
   font-weight: 700; font-size: 14px; line-height: 24px; text-align: center; }
@@ -45,20 +26,10 @@ p { margin: 4px 0 0; }
 .good .mark { background: var(--good); } .note .mark { background: var(--note); }
 .finding.fault { border-left: 4px solid var(--fault); }
 .finding.warning { border-left: 4px solid var(--warning); }
-summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
 .names { font-size: .85rem; color: var(--soft); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 12px; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid var(--line); }
-th { font-weight: 600; font-size: .85rem; color: var(--soft); }
-tr:last-child > * { border-bottom: 0; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
-  background: var(--card); }
 td.less, td.differs { color: var(--fault); font-weight: 600; }
 td.sum { font-weight: 600; }
 td.bar { background: linear-gradient(to right, var(--bar) var(--share), transparent var(--share)); }
-.plain td, .plain th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .sheets { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
   gap: 16px; }
 figure { margin: 0; padding: 12px; }
@@ -71,9 +42,7 @@ figcaption { overflow-wrap: anywhere; font-size: .9rem; margin-bottom: 8px; }
 .tag { display: inline-block; border-radius: 999px; padding: 1px 10px; margin: 4px 6px 0 0;
   font-size: .8rem; border: 1px solid var(--line); }
 .tag.bad { color: var(--warning); border-color: var(--warning); }
-@media (max-width: 600px) { main { padding: 18px 12px 40px; } h1 { font-size: 1.35rem; }
-  th, td { padding: 5px 8px; } figure { padding: 10px; }
-  .tiles { grid-template-columns: repeat(2, 1fr); gap: 8px; } .tile b { font-size: 1.25rem; } }
+@media (max-width: 600px) { figure { padding: 10px; } }
 """
 
 
@@ -84,17 +53,13 @@ def render(report: dict[str, Any], sheets: Sequence[Sheet]) -> str:
         report: What `findings.assess` gave.
         sheets: The clips to show.
     """
-    name = escape(report["dataset"])
     checked = report["stage"] == CHECKED
-    title = f"{name}: {'before preparation' if checked else 'as prepared'}"
+    title = f"{report['dataset']}: {'before preparation' if checked else 'as prepared'}"
     worst = [sheet for sheet in sheets if sheet.why == "worst"]
     others = [sheet for sheet in sheets if sheet.why != "worst"]
-    return "".join(
+    body = "".join(
         [
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{title}</title><style>{_STYLE}</style></head><body><main>",
-            f"<h1>{title}</h1>",
+            f"<h1>{escape(title)}</h1>",
             '<p class="soft">Are the clips all there, are faces faces, is sound sound?</p>',
             _verdict(report["findings"]),
             _tiles(report),
@@ -111,10 +76,10 @@ def render(report: dict[str, Any], sheets: Sequence[Sheet]) -> str:
             _sheets("Most likely to be wrong", worst, report),
             _sheets("Chosen at random", others, report),
             "<h2>Settings</h2>",
-            _settings(report["settings"]),
-            "</main></body></html>\n",
+            pages.settings_table(report["settings"]),
         ]
     )
+    return pages.page(title, body, _STYLE)
 
 
 def _verdict(findings: Sequence[dict[str, Any]]) -> str:
@@ -150,8 +115,7 @@ def _tiles(report: dict[str, Any]) -> str:
     if share:
         what = f"of frames show a face ({report['clips_searched_for_faces']} clips searched)"
         pairs.append((f"{share['mean']:.1%}", what))
-    tiles = (f'<div class="tile"><b>{b}</b><span class="soft">{s}</span></div>' for b, s in pairs)
-    return f'<div class="tiles">{"".join(tiles)}</div>'
+    return pages.tiles(pairs)
 
 
 def _finding(finding: dict[str, Any], left_out: dict[str, str]) -> str:
@@ -253,17 +217,3 @@ def _figure(sheet: Sheet, report: dict[str, Any]) -> str:
 
 def _data(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-
-
-def _settings(settings: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><th>{escape(key)}</th><td>{escape(_text(value))}</td></tr>"
-        for key, value in settings.items()
-    )
-    return f'<div class="card scroll"><table class="plain">{rows}</table></div>'
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(inner)}" for key, inner in value.items())
-    return str(value)

@@ -5,21 +5,19 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
-from mmadfer_jax.clips.audio import MEL_BINS
 from mmadfer_jax.clips.clip import FEW_FRAMES, NO_FACE, NO_SOUND, SEVERAL_FACES
 from mmadfer_jax.clips.frame_folder import NOT_SQUARE
 from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg, test_indices
+from mmadfer_jax.clips.sheet import contact_sheet, picture_of_sound
 
 WORST, TOGETHER = 8, 20  # clips shown: at most so many for what is wrong, and in all
 _FRAMES, _COLUMNS = 16, 4
-_CELL, _GAP = 104, 3  # pixels
+_CELL = 104  # pixels
 _MEL_WIDTH = 640  # pixels; more than the sheet, for a log-mel has up to 512 columns
 _QUALITY = 82
 _WEIGHTS = {NO_FACE: 4.0, NOT_SQUARE: 3.0, SEVERAL_FACES: 2.0, FEW_FRAMES: 0.5, NO_SOUND: 0.25}
-_MEL_RANGE = (-16.0, 4.0)  # natural log of energy: silence to loud
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,30 +79,11 @@ def draw(
     """
     chosen = [decode_jpeg(frames[i]) for i in test_indices(len(frames), _FRAMES)]
     silent = spectrogram is None or not len(spectrogram)
+    sound = None if silent else picture_of_sound(spectrogram, _MEL_WIDTH)
     return Sheet(
         entry=entry,
         why=why,
-        crops=encode_jpeg(_contact_sheet(chosen), _QUALITY),
-        log_mel=None if silent else encode_jpeg(_picture_of_sound(spectrogram), _QUALITY),
+        crops=encode_jpeg(contact_sheet(chosen, _COLUMNS, _CELL), _QUALITY),
+        log_mel=None if silent else encode_jpeg(sound, _QUALITY),
         seconds=0.0 if silent else (len(spectrogram) - 1) * 0.010 + 0.025,
     )
-
-
-def _contact_sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
-    rows = -(-len(frames) // _COLUMNS)
-    pitch = _CELL + _GAP
-    sheet = np.full((rows * pitch - _GAP, _COLUMNS * pitch - _GAP, 3), 255, np.uint8)
-    for number, frame in enumerate(frames):
-        y, x = (place * pitch for place in divmod(number, _COLUMNS))
-        cell = cv2.resize(frame, (_CELL, _CELL), interpolation=cv2.INTER_AREA)
-        sheet[y : y + _CELL, x : x + _CELL] = cell
-    return sheet
-
-
-def _picture_of_sound(spectrogram: np.ndarray) -> np.ndarray:
-    low, high = _MEL_RANGE
-    levels = np.clip((spectrogram.astype(np.float32) - low) / (high - low), 0, 1)
-    picture = (255 * levels.T[::-1]).astype(np.uint8)  # time to the right, high notes above
-    bgr = cv2.applyColorMap(np.ascontiguousarray(picture), cv2.COLORMAP_MAGMA)
-    bgr = cv2.resize(bgr, (_MEL_WIDTH, MEL_BINS), interpolation=cv2.INTER_LINEAR)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

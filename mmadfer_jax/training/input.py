@@ -289,7 +289,7 @@ class _Clips:
 
     def _clip(self, index: int, rng: np.random.Generator | None) -> Batch:
         record = self._source[index]
-        picked = self._reading.pick(record.num_frames, rng)
+        picked = self._reading.pick(record.num_frames, record.id, rng)
         # Filled as they come: holding all and stacking them takes as long as decoding them.
         pictures = np.empty((len(picked), *self._image_shape), np.uint8)
         for place, i in enumerate(picked):

@@ -1,0 +1,1 @@
+"""A page on which clips are chosen or recorded and answered for."""
