@@ -11,8 +11,7 @@ import zlib
 import cv2
 import numpy as np
 
-from mmadfer_jax.clips import audio
-from mmadfer_jax.clips.frames import test_indices
+from mmadfer_jax.clips import audio, frames
 from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.data.records import Record, RecordSource
 from mmadfer_jax.training.input import Batch
@@ -87,10 +86,10 @@ def picture_noise(clip: Batch, record: Record, index: int, *, decibels: float) -
     The signal is how far the clip's values lie from their mean (their variance); results are
     rounded and cut to 0 to 255.
     """
-    frames = clip["frames"].astype(np.float32)
-    deviation = frames.std() * 10 ** (-decibels / 20)
-    frames += deviation * _rng(record).standard_normal(frames.shape, np.float32)
-    return clip | {"frames": np.clip(np.rint(frames), 0, 255).astype(np.uint8)}
+    pixels = clip["frames"].astype(np.float32)
+    deviation = pixels.std() * 10 ** (-decibels / 20)
+    pixels += deviation * _rng(record).standard_normal(pixels.shape, np.float32)
+    return clip | {"frames": np.clip(np.rint(pixels), 0, 255).astype(np.uint8)}
 
 
 def blur(clip: Batch, record: Record, index: int, *, pixels: float, side: int) -> Batch:
@@ -119,9 +118,9 @@ def smaller(clip: Batch, record: Record, index: int, *, side: int) -> Batch:
 
 def fewer_frames(clip: Batch, record: Record, index: int, *, count: int) -> Batch:
     """Of the T frames the middle ones of `count` equal segments, each repeated until T are full."""
-    frames = clip["frames"]
-    kept = test_indices(len(frames), count)
-    return clip | {"frames": frames[kept[np.arange(len(frames)) * count // len(frames)]]}
+    seen = clip["frames"]
+    kept = frames.test_indices(len(seen), count)
+    return clip | {"frames": seen[kept[np.arange(len(seen)) * count // len(seen)]]}
 
 
 def backwards(clip: Batch, record: Record, index: int) -> Batch:
@@ -131,7 +130,7 @@ def backwards(clip: Batch, record: Record, index: int) -> Batch:
 
 def shuffled(clip: Batch, record: Record, index: int) -> Batch:
     """The frames in a random order, another one for each clip."""
-    return clip | {"frames": clip["frames"][_rng(record).permutation(len(clip["frames"]))]}
+    return clip | {"frames": clip["frames"][frames.shuffled(len(clip["frames"]), record.id)]}
 
 
 def _rng(record: Record) -> np.random.Generator:
