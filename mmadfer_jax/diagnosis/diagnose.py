@@ -7,7 +7,7 @@ import numpy as np
 from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.data.splits import fold_parts
 from mmadfer_jax.diagnosis.checks import look_at
-from mmadfer_jax.diagnosis.expected import MISTAKES, POINTS_LOST, Expected
+from mmadfer_jax.diagnosis.expected import Expected
 from mmadfer_jax.diagnosis.treatments import Treatment, taking_away, undoing
 from mmadfer_jax.diagnosis.verdict import TOO_GOOD, TRUSTED, Tried, causes, class_order, judge, say
 from mmadfer_jax.errors import UserError
@@ -16,6 +16,7 @@ from mmadfer_jax.evaluation.evaluator import Answers
 from mmadfer_jax.evaluation.examination import Examination
 from mmadfer_jax.evaluation.intervals import differences, intervals
 from mmadfer_jax.evaluation.metrics import recalls_of
+from mmadfer_jax.evaluation.published import MISTAKES, POINTS_LOST, Published
 from mmadfer_jax.evaluation.section import Section, percent, span, table
 
 _OF_A_PART = 100  # clips of each part, to tell which one a checkpoint does not know
@@ -45,7 +46,8 @@ def diagnose(
     uar = float(np.nanmean(recalls_of(answers.labels, right, len(examination.classes))))
     interval = intervals(answers.labels, right)
     verdict = judge(uar, interval["uar"], expected)
-    yield _measured(uar, float(right.mean()), interval, expected, source.info.name, len(right))
+    mistakes = MISTAKES if source.info.name == "dfew" and card.preparation is None else ()
+    yield _measured(uar, float(right.mean()), interval, expected, mistakes, len(right))
     found = []
     if verdict == TOO_GOOD:
         yield from _folds(examination)
@@ -85,7 +87,7 @@ def _measured(
     war: float,
     interval: dict[str, tuple[float, float]],
     expected: Expected | None,
-    dataset: str,
+    mistakes: Sequence[Published],
     clips: int,
 ) -> Section:
     def two(first: float | None, second: float | None) -> str:
@@ -95,10 +97,16 @@ def _measured(
     rows = [("measured here", two(100 * uar, 100 * war), f"{clips:,} clips; 95 %: {ends}")]
     if expected:
         rows.append(("expected", two(expected.uar, expected.war), expected.source))
-    known = MISTAKES.get(dataset, ()) if expected else ()
-    rows += [(one.mistake, two(one.uar, one.war), one.source) for one in known]
+    rows += [
+        (
+            f"{one.method}, fold {one.fold}" if one.fold else one.method,
+            two(one.uar, one.war),
+            one.source,
+        )
+        for one in mistakes
+    ]
     text = table(("", "UAR / WAR", "of what"), rows)
-    if known:
+    if mistakes:
         text += f"\n\nBeside that, {POINTS_LOST}."
     results = {
         "uar": uar,
