@@ -156,4 +156,5 @@ def pairs(tmp_path_factory: pytest.TempPathFactory):
     from tests import readout  # few tests need it
 
     folder = tmp_path_factory.mktemp("pairs")
-    return readout.write_clips(folder), readout.fit(folder)
+    splits = {split: readout.make_records(split, n) for split, n in (("train", 270), ("test", 90))}
+    return readout.write_clips(folder, splits), readout.fit(folder)

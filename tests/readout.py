@@ -5,6 +5,7 @@ by the order of the frames alone. Everything else of a clip is drawn without reg
 """
 
 import functools
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ SIZES = changed(
 
 
 def make_record(rng: np.random.Generator, split: str, number: int) -> Record:
+    """A clip of 11 to 19 frames and half a second of sound."""
     label = number % len(CLASSES)
     name, count = CLASSES[label], int(rng.integers(11, 20))
     light = np.linspace(0.4, 1, count)
@@ -74,15 +76,21 @@ def make_record(rng: np.random.Generator, split: str, number: int) -> Record:
     )
 
 
-def write_clips(folder: Path, clips: int = 90) -> RecordSource:
-    rng = np.random.default_rng(0)
-    splits = {"train": 3 * clips, "test": clips}
-    for split, count in splits.items():
+def make_records(split: str, count: int) -> list[Record]:
+    """Clips of all classes in turn."""
+    rng = np.random.default_rng(zlib.crc32(split.encode()))
+    return [make_record(rng, split, number) for number in range(count)]
+
+
+def write_clips(folder: Path, splits: dict[str, list[Record]]) -> RecordSource:
+    """A dataset of these clips; gives those of the last split."""
+    for split, records in splits.items():
         with ShardWriter(folder, split, 0, 1, "pairs") as writer:
-            for number in range(count):
-                writer.write(make_record(rng, split, number))
-    DatasetInfo("pairs", CLASSES, splits, SIDE, PREPARATION).save(folder)
-    return RecordSource(folder, ["test"])
+            for record in records:
+                writer.write(record)
+    counts = {split: len(records) for split, records in splits.items()}
+    DatasetInfo("pairs", CLASSES, counts, SIDE, PREPARATION).save(folder)
+    return RecordSource(folder, [split])
 
 
 def fit(folder: Path) -> TrainedModel:

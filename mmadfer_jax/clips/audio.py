@@ -14,6 +14,7 @@ _LOW_HZ = 20.0
 _PREEMPHASIS = 0.97
 SECONDS = MAX_FRAMES * _SHIFT_SECONDS + _WINDOW_SECONDS  # of sound that are looked at, and a bit
 _FLOOR = np.finfo(np.float32).eps
+LOWEST = float(np.log(_FLOOR))  # that a log-mel can be
 _LOWEST_RATE = 2000  # Hz; below it the window is too short for a filter bank to mean anything
 
 SETTINGS = {
@@ -51,7 +52,7 @@ def log_mel(wave: np.ndarray, sample_rate: int, mean: float | None = None) -> np
         raise ValueError(f"expected a wave [channels, samples], got shape {wave.shape}")
     if sample_rate < _LOWEST_RATE:
         raise UserError(f"sound at {sample_rate} Hz, expected at least {_LOWEST_RATE} Hz")
-    length, shift = int(sample_rate * _WINDOW_SECONDS), int(sample_rate * _SHIFT_SECONDS)
+    length, shift = _window(sample_rate), int(sample_rate * _SHIFT_SECONDS)
     if wave.shape[1] < length:
         return np.zeros((0, MEL_BINS), np.float32)
     # Only the first frames are wanted, but the mean is that of the whole sound.
@@ -61,7 +62,7 @@ def log_mel(wave: np.ndarray, sample_rate: int, mean: float | None = None) -> np
     frames = frames - frames.mean(axis=1, keepdims=True)
     before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
     frames = (frames - np.float32(_PREEMPHASIS) * before) * _hann(length)
-    fft_size = 1 << (length - 1).bit_length()
+    fft_size = _fft_size(sample_rate)
     spectrum = np.fft.rfft(frames, fft_size)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)  # [n, fft_size / 2 + 1]
     return np.log(np.maximum(power @ mel_bank(sample_rate, fft_size), _FLOOR))
@@ -87,8 +88,7 @@ def mel_bank(sample_rate: int, fft_size: int) -> np.ndarray:
 
     The triangles are straight in mel, not in Hz, and the Nyquist bin has no weight.
     """
-    low, high = _mel(np.array([_LOW_HZ, sample_rate / 2]))
-    edges = low + (high - low) / (MEL_BINS + 1) * np.arange(MEL_BINS + 2)
+    edges = _edges(sample_rate)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     mel = _mel(np.arange(fft_size // 2) * (sample_rate / fft_size))[:, None]
     rising, falling = (mel - left) / (centre - left), (right - mel) / (right - centre)
@@ -102,12 +102,31 @@ def emphasis(sample_rate: int) -> np.ndarray:
 
     It is nan for a band so narrow that no frequency of the spectrum falls into it.
     """
-    fft_size = 1 << (int(sample_rate * _WINDOW_SECONDS) - 1).bit_length()
+    fft_size = _fft_size(sample_rate)
     bank = mel_bank(sample_rate, fft_size).astype(np.float64)
     turn = 2 * np.pi * np.arange(len(bank)) / fft_size
     gain = 1 + _PREEMPHASIS**2 - 2 * _PREEMPHASIS * np.cos(turn)
     weight = bank.sum(axis=0)
     return np.divide(gain @ bank, weight, out=np.full(MEL_BINS, np.nan), where=weight > 0)
+
+
+def band_hertz(sample_rate: int) -> np.ndarray:
+    """The middle of each band in Hz, float64 [128]."""
+    return 700.0 * np.expm1(_edges(sample_rate)[1:-1] / 1127.0)
+
+
+def _window(sample_rate: int) -> int:
+    return int(sample_rate * _WINDOW_SECONDS)
+
+
+def _fft_size(sample_rate: int) -> int:
+    return 1 << (_window(sample_rate) - 1).bit_length()
+
+
+def _edges(sample_rate: int) -> np.ndarray:
+    """Where the bands' triangles begin and end, in mel: [130], each with the next but one."""
+    low, high = _mel(np.array([_LOW_HZ, sample_rate / 2]))
+    return low + (high - low) / (MEL_BINS + 1) * np.arange(MEL_BINS + 2)
 
 
 def _mel(hertz: np.ndarray) -> np.ndarray:

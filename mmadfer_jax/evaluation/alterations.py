@@ -11,13 +11,10 @@ import zlib
 import cv2
 import numpy as np
 
-from mmadfer_jax.clips import audio
-from mmadfer_jax.clips.frames import test_indices
+from mmadfer_jax.clips import audio, frames
 from mmadfer_jax.clips.reading import Reading
 from mmadfer_jax.data.records import Record, RecordSource
 from mmadfer_jax.training.input import Batch
-
-GREY = 128  # of a picture that is taken away
 
 
 def no_sound(clip: Batch, record: Record, index: int, *, reading: Reading) -> Batch:
@@ -26,8 +23,8 @@ def no_sound(clip: Batch, record: Record, index: int, *, reading: Reading) -> Ba
 
 
 def no_picture(clip: Batch, record: Record, index: int) -> Batch:
-    """Every frame is an even grey."""
-    return clip | {"frames": np.full_like(clip["frames"], GREY)}
+    """Every frame is black."""
+    return clip | {"frames": np.zeros_like(clip["frames"])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +68,10 @@ def sound_noise(clip: Batch, record: Record, index: int, *, decibels: float) -> 
         return clip
     steps = min(len(record.spectrogram), len(clip["spectrogram"]))
     sound = clip["spectrogram"][:steps]
-    rate = record.sample_rate
-    samples = np.ceil(audio.SECONDS * rate).astype(int)
-    noise = audio.log_mel(_rng(record).standard_normal((1, samples), np.float32), rate)[:steps]
+    rate, left_out = record.sample_rate, audio.MAX_FRAMES - steps
+    seconds = audio.SECONDS - left_out * audio.SETTINGS["shift_seconds"]
+    wave = _rng(record).standard_normal((1, int(np.ceil(seconds * rate))), np.float32)
+    noise = audio.log_mel(wave, rate)[:steps]
     raised = audio.emphasis(rate)
     energies = [np.nansum(np.exp(x.astype(np.float64)) / raised) for x in (sound, noise)]
     level = np.log(energies[0] / energies[1]) - decibels * np.log(10) / 10
@@ -88,10 +86,10 @@ def picture_noise(clip: Batch, record: Record, index: int, *, decibels: float) -
     The signal is how far the clip's values lie from their mean (their variance); results are
     rounded and cut to 0 to 255.
     """
-    frames = clip["frames"].astype(np.float32)
-    deviation = frames.std() * 10 ** (-decibels / 20)
-    frames += deviation * _rng(record).standard_normal(frames.shape, np.float32)
-    return clip | {"frames": np.clip(np.rint(frames), 0, 255).astype(np.uint8)}
+    pixels = clip["frames"].astype(np.float32)
+    deviation = pixels.std() * 10 ** (-decibels / 20)
+    pixels += deviation * _rng(record).standard_normal(pixels.shape, np.float32)
+    return clip | {"frames": np.clip(np.rint(pixels), 0, 255).astype(np.uint8)}
 
 
 def blur(clip: Batch, record: Record, index: int, *, pixels: float, side: int) -> Batch:
@@ -120,9 +118,9 @@ def smaller(clip: Batch, record: Record, index: int, *, side: int) -> Batch:
 
 def fewer_frames(clip: Batch, record: Record, index: int, *, count: int) -> Batch:
     """Of the T frames the middle ones of `count` equal segments, each repeated until T are full."""
-    frames = clip["frames"]
-    kept = test_indices(len(frames), count)
-    return clip | {"frames": frames[kept[np.arange(len(frames)) * count // len(frames)]]}
+    seen = clip["frames"]
+    kept = frames.test_indices(len(seen), count)
+    return clip | {"frames": seen[kept[np.arange(len(seen)) * count // len(seen)]]}
 
 
 def backwards(clip: Batch, record: Record, index: int) -> Batch:
@@ -132,7 +130,7 @@ def backwards(clip: Batch, record: Record, index: int) -> Batch:
 
 def shuffled(clip: Batch, record: Record, index: int) -> Batch:
     """The frames in a random order, another one for each clip."""
-    return clip | {"frames": clip["frames"][_rng(record).permutation(len(clip["frames"]))]}
+    return clip | {"frames": clip["frames"][frames.shuffled(len(clip["frames"]), record.id)]}
 
 
 def _rng(record: Record) -> np.random.Generator:

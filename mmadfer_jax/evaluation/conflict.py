@@ -9,9 +9,11 @@ from mmadfer_jax.evaluation.evaluator import Answers
 from mmadfer_jax.evaluation.figures_probes import conflict_figure
 from mmadfer_jax.evaluation.section import Section, percent, table
 
-_NOTE = """Columns 3 to 5 count what the model says of the whole clip; where both agree, the third
-and the fourth count the same clips. Sound alone: every frame is an even grey. Picture alone: the
-sound is what stands for none."""
+_NOTE = (
+    "Columns 3 to 5 count what the model says of the whole clip; where both agree, the third and "
+    "the fourth count the same clips. Sound alone: every frame is black. Picture alone: the sound "
+    "is what stands for none."
+)
 
 
 def conflict_section(

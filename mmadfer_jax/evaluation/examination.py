@@ -1,6 +1,6 @@
 """A model on all devices and the clips that it is asked about, in one way after another."""
 
-import functools
+import copy
 from collections.abc import Callable, Sequence
 
 import jax
@@ -82,10 +82,16 @@ class Examination:
             said += f"; the model may not answer {', '.join(never)}"
         self.notes.append(said)
 
-    @functools.cached_property
+    @property
     def labels(self) -> np.ndarray:
         """int32 [n], the true classes as places in `classes`."""
         return np.asarray(self._places, np.int32)[self.source.labels]
+
+    def on(self, source: RecordSource) -> "Examination":
+        """The same of other clips of the dataset."""
+        other = copy.copy(self)
+        other.source = source
+        return other
 
     def of(self, other: TrainedModel) -> "Examination":
         """The same of another model.

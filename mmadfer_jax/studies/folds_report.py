@@ -10,9 +10,9 @@ import numpy as np
 from mmadfer_jax import files
 from mmadfer_jax.evaluation.figures import confusion_matrix_figure
 from mmadfer_jax.evaluation.metrics import uar, war
+from mmadfer_jax.evaluation.published import Published, published_on
 from mmadfer_jax.studies.figures import recalls_figure
 from mmadfer_jax.studies.outcome import FINISHED, Outcome
-from mmadfer_jax.studies.published import Published, published_on
 from mmadfer_jax.studies.statistics import spread
 from mmadfer_jax.studies.study_report import gap_lines
 from mmadfer_jax.studies.summary import FIGURES, figures_of, run_dict

@@ -39,11 +39,11 @@ def test_noise_in_the_log_mel_is_noise_in_the_wave_but_for_interference(decibels
     steps = len(record.spectrogram)
     np.testing.assert_array_equal(noisy[steps:], 0)
     # The same noise, really added to the wave.
-    samples = int(np.ceil(audio.SECONDS * RATE))
+    samples = int(np.ceil((0.01 * steps + 0.025) * RATE))
     rng = np.random.default_rng(zlib.crc32(b"one"))
     noise = rng.standard_normal((1, samples), np.float32)
     level = np.sqrt((wave**2).mean() * 10 ** (-decibels / 10))
-    true = audio.log_mel(wave + level * noise[:, : wave.shape[1]], RATE)
+    true = audio.log_mel(wave[:, :samples] + level * noise[:, : wave.shape[1]], RATE)
     difference = noisy[:steps] - true
     assert abs(difference.mean()) < 0.1  # measured: 0.05 and 0.03; the noise raises it by 4 and 8
     assert np.abs(difference).mean() < 0.25  # measured: 0.16 and 0.05
@@ -82,7 +82,7 @@ def test_what_is_taken_away_is_what_the_model_knows_as_missing():
         found = alterations.no_sound(clip, record, 0, reading=reading)
         np.testing.assert_array_equal(found["spectrogram"], np.float32(missing))
         assert found["frames"] is clip["frames"]
-    assert (alterations.no_picture(clip, record, 0)["frames"] == 128).all()
+    assert (alterations.no_picture(clip, record, 0)["frames"] == 0).all()
 
 
 def test_orders_of_frames():

@@ -254,7 +254,7 @@ def test_processes_evaluate_together(trial, tmp_path):
     run = trial.run("alone")
     command = ["-m", "mmadfer_jax.evaluate", run, f"--out={tmp_path}/out", "--batch_size=3"]
     command += [f"--data={run.parent.parent}/data", f"--coordinator=localhost:{free_port()}"]
-    command += ["--processes=2"]
+    command += ["--processes=2", "--probe=modalities"]
     (code, first), second = _start([[*command, f"--process={index}"] for index in range(2)])
     assert code == second[0] == 0, first + second[1]
     assert first.count("report: ") == 1
@@ -264,6 +264,10 @@ def test_processes_evaluate_together(trial, tmp_path):
     assert [line.split(",")[:3] for line in found.splitlines()] == [
         line.split(",")[:3] for line in expected.splitlines()
     ]
+    assert first.count("What the model relies on") == 1
+    assert "What the model relies on" not in second[1]
+    probes = (tmp_path / "out/probes.csv").read_text().splitlines()
+    assert len(probes) == len(found.splitlines())
 
 
 _SHARED = """
