@@ -55,7 +55,7 @@ def turned_away(landmarks: np.ndarray) -> np.ndarray:
 
     It is how far the nose lies from the middle between the eyes, along the line through them, in
     halves of their distance. The nose stands about as far before the eyes as half their distance:
-    0.5 is near 30 degrees, and 1, where the nose is beside an eye, near 45.
+    0.5 is near 30 degrees, and 1, where the nose is beside an eye, near 50.
     """
     left, right, nose = landmarks[:, 0], landmarks[:, 1], landmarks[:, 2]
     eyes = right - left

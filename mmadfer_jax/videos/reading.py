@@ -25,7 +25,7 @@ _SMALL = (32, 18)  # pixels, of the pictures that are compared
 
 _RATES = (1.0, 240.0)  # frames a second that a header is believed
 _JUMP = 10.0  # seconds, from which on times start anew, where a container allows it
-_BACK = 1.0  # seconds, by which times go back where they start anew
+_BACK = 0.2  # seconds, by which times go back where they start anew
 _LEAST_STEP = 1e-3  # seconds between two frames
 _LATE = 0.1  # seconds that nobody notices
 
@@ -135,26 +135,32 @@ def _read(path: str | Path, header: Header, problems: list[str]) -> Iterator[med
 def _marked(frames: Iterator[media.VideoFrame]) -> Iterator[tuple[media.VideoFrame, bool]]:
     """Frames, and whether a scene starts with them.
 
-    What looks like a cut is one if the picture after it is as different: a flash is not.
+    A cut is a change that is much larger than those before it and the one after it.
     """
-    before, held, usual = None, None, deque([0.0], maxlen=_USUAL_OVER)
-
-    def is_sudden(small: np.ndarray) -> bool:
-        change = np.abs(small - before).mean()
-        return change > CUT_LEVELS and change > CUT_SUDDEN * statistics.median(usual)
-
+    before, held, change = None, None, 0.0
+    usual = deque([0.0], maxlen=_USUAL_OVER)
     for frame in frames:
         small = cv2.resize(frame.rgb, _SMALL, interpolation=cv2.INTER_AREA).astype(np.float32)
         if held is not None:
-            is_cut = is_sudden(small)
+            is_cut = change > CUT_SUDDEN * _change(held[1], small)
             yield held[0], is_cut
-            before, held = (held[1] if is_cut else before), None
-        if before is not None and is_sudden(small):
-            held = frame, small
-            continue
+            usual.append(change)
+            # What is as before after one picture was a flash.
+            if is_cut or _change(before, small) > change / CUT_SUDDEN:
+                before = held[1]
+            held = None
         if before is not None:
-            usual.append(float(np.abs(small - before).mean()))
+            change = _change(before, small)
+            if change > CUT_LEVELS and change > CUT_SUDDEN * statistics.median(usual):
+                held = frame, small  # the next one will tell
+                continue
+            usual.append(change)
         yield frame, False
         before = small
     if held is not None:
         yield held[0], True
+
+
+def _change(small: np.ndarray, other: np.ndarray) -> float:
+    """Grey levels by which two small pictures differ in the mean."""
+    return float(np.abs(small - other).mean())

@@ -1,5 +1,7 @@
 """From windows to segments: a class that holds for a while."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from mmadfer_jax.timelines.timeline import Segment, Windows
@@ -45,41 +47,58 @@ def _of_person(
     window: float,
     hop: float,
 ) -> list[Segment]:
+    steps = _steps(windows, asked, window, hop)
+    known = np.flatnonzero(steps.count)
+    apart = np.diff(known) > (1 if hop <= window else 0)  # nothing is known between windows
+    found = []
+    for run in np.split(known, np.flatnonzero(apart) + 1):
+        weighed = np.log(np.maximum(steps.smooth[run], _LEAST)) * min(1.0, hop / window)
+        path = _path(weighed)
+        for piece in np.split(np.arange(len(run)), np.flatnonzero(np.diff(path)) + 1):
+            held, best = run[piece], path[piece[0]]
+            found.append(
+                Segment(
+                    person=person,
+                    start=float(held[0] * hop),
+                    end=float(min((held[-1] + 1) * hop, steps.end[held[-1]])),
+                    label=classes[best],
+                    confidence=float(steps.smooth[held, best].mean()),
+                    doubtful=float(steps.doubtful[held].mean()),
+                )
+            )
+    return found
+
+
+class _Steps(NamedTuple):
+    """Time in steps of one hop, m of them; NaN where no window holds a step.
+
+    `count` int [m] is that of the windows that hold it, `smooth` [m, K] the mean of their
+    probabilities, `doubtful` [m] the share of them with notes, `end` [m] where the last one ends.
+    """
+
+    count: np.ndarray
+    smooth: np.ndarray
+    doubtful: np.ndarray
+    end: np.ndarray
+
+
+def _steps(windows: Windows, asked: np.ndarray, window: float, hop: float) -> _Steps:
     starts, ends = windows.start[asked], windows.end[asked]
     doubtful = np.array([bool(notes) for notes in windows.notes])[asked]
     first = np.rint(starts / hop).astype(int)
-    # A window holds the steps that begin in it, the last one for what is left of it.
-    stop = np.maximum(first + 1, np.ceil(np.round((ends - starts) / hop, 6)).astype(int) + first)
-    if hop >= window:
-        stop = first + 1
-    steps = stop.max()
-    total = np.zeros((steps, len(classes)))
-    doubts, count, end = np.zeros(steps), np.zeros(steps), np.zeros(steps)
-    for row in range(len(first)):
+    # The last step of a window may reach over its end.
+    lengths = np.ceil(np.round((ends - starts) / hop, 6)).astype(int)
+    stop = first + np.maximum(lengths, 1)
+    sums = np.zeros((stop.max(), windows.probabilities.shape[1] + 1))
+    count, end = np.zeros(len(sums), int), np.zeros(len(sums))
+    for row, answer in enumerate(windows.probabilities[asked]):
         held = slice(first[row], stop[row])
-        total[held] += windows.probabilities[asked][row]
-        doubts[held] += doubtful[row]
+        sums[held] += [*answer, doubtful[row]]
         count[held] += 1
         end[held] = np.maximum(end[held], ends[row])
-    known = np.flatnonzero(count)
-    segments = []
-    for run in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
-        smooth = total[run] / count[run, None]
-        path = _path(np.log(np.maximum(smooth, _LEAST)) * min(1.0, hop / window))
-        for piece in np.split(np.arange(len(run)), np.flatnonzero(np.diff(path)) + 1):
-            steps_of_it = run[piece]
-            last = steps_of_it[-1]
-            segments.append(
-                Segment(
-                    person=person,
-                    start=float(steps_of_it[0] * hop),
-                    end=float(min((last + 1) * hop, end[last]) if hop < window else end[last]),
-                    label=classes[path[piece[0]]],
-                    confidence=float(smooth[piece, path[piece[0]]].mean()),
-                    doubtful=float((doubts[steps_of_it] / count[steps_of_it]).mean()),
-                )
-            )
-    return segments
+    with np.errstate(invalid="ignore"):
+        means = sums / count[:, None]
+    return _Steps(count, means[:, :-1], means[:, -1], end)
 
 
 def _path(scores: np.ndarray) -> np.ndarray:
