@@ -20,6 +20,7 @@ _FOLLOW = (
     "new ResizeObserver(() => { this.style.height = d.scrollHeight + 'px'; }).observe(d);"
 )
 STYLE = """
+.gradio-container { max-width: 1240px !important; }
 .report { width: 100%; height: 900px; border: 0; border-radius: 10px; display: block; }
 .refusal { padding: 12px 16px; border-left: 4px solid #b26a00; border-radius: 6px;
   background: var(--background-fill-secondary); overflow-wrap: anywhere; }

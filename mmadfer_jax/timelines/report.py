@@ -55,7 +55,7 @@ def write_report(
             _people(timeline),
             _files(there),
             "<h2>Settings</h2>",
-            pages.settings_table({"model": timeline.model, **timeline.settings}),
+            _settings(timeline),
             '<script type="application/json" id="data">',
             _data(timeline, running, folder),
             "</script>",
@@ -192,6 +192,12 @@ def _files(there: list[str]) -> str:
         if name in there
     )
     return f'<h2>Files</h2><div class="card scroll files"><table class="plain">{rows}</table></div>'
+
+
+def _settings(timeline: Timeline) -> str:
+    """All but the model's card, which is long, and of which the words on top say the rest."""
+    settings = {name: value for name, value in timeline.settings.items() if name != "card"}
+    return pages.settings_table({"model": timeline.model, **settings})
 
 
 def _data(timeline: Timeline, running: dict[int, Running], folder: Path | UPath) -> str:
