@@ -5,6 +5,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
+from mmadfer_jax import config_flag
 from mmadfer_jax.errors import UserError, exit_on_user_error
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file of configs/.")
@@ -67,19 +68,9 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
         _CONFIG.value.seed  # noqa: B018  a file that could not be loaded complains when it is read
-    except flags.Error as error:
-        sys.exit(f"error: {error}")
-    except (AttributeError, KeyError) as error:
-        name = str(error.args[0]).strip("'")
-        sys.exit(f"error: --config has no setting {name}; configs/default.py lists all")
-    except (OSError, TypeError, ValueError) as error:
-        sys.exit(f"error: --config={flags.FLAGS['config'].config_filename}: {_cause(error)}")
+    except config_flag.ERRORS as error:
+        sys.exit(f"error: {config_flag.complaint(error)}")
     return rest
-
-
-def _cause(error: Exception) -> str:
-    """The last line of an error's text, which in `ml_collections` names the cause."""
-    return str(error).strip().splitlines()[-1].strip()
 
 
 if __name__ == "__main__":

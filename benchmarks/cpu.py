@@ -2,18 +2,21 @@
 
     python benchmarks/cpu.py --batch=2 --threads=2
 
-Each of five parts is measured in a process of its own, one after another: a training step and a
-prediction of either program, and the encoders' products one by one. float32, the paper's size.
+Each of six parts is measured in a process of its own, one after another: a training step and a
+prediction of either program, the encoders' products one by one, and training steps whose clips are
+read from shards meanwhile. float32, the paper's size.
 Prints one line of JSON; needs PyTorch beside what `train_step.py` needs.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,8 +79,9 @@ def products(arguments: argparse.Namespace) -> Seconds:
         times = train_step.seconds_of(lambda: multiply(a, b), arguments.steps, arguments.warmup)
         return statistics.median(times)
 
-    for c, count in ((model.image, model.num_frames), (model.audio, 1)):
-        n, length, d, f = arguments.batch * count, flops.tokens_of(model, c), c.width, c.mlp_dim
+    for side, count in (("image", model.num_frames), ("audio", 1)):
+        c, length = getattr(model, side), flops.tokens_of(model, side)
+        n, d, f = arguments.batch * count, c.width, c.mlp_dim
         for inputs, outputs, times in ((d, d, 4), (d, f, 1), (f, d, 1)):
             forward += c.depth * times * seconds((n * length, inputs), (inputs, outputs))
             gradient += c.depth * times * seconds((n * length, outputs), (outputs, inputs))
@@ -90,12 +94,44 @@ def products(arguments: argparse.Namespace) -> Seconds:
     return [forward, forward + gradient]
 
 
+def from_shards(arguments: argparse.Namespace) -> Seconds:
+    """Seconds of each training step that waits for its batch from shards, as `main.py` reads it."""
+    import gpu_loop
+    import train_step
+
+    from mmadfer_jax.clips.reading import Reading
+    from mmadfer_jax.training import input as data
+
+    program = train_step.program_of(train_step.recipe(toy=arguments.toy, dtype="float32"))
+    work = train_step.Training(program, arguments.batch, train_step.random_params(program))
+    model, steps = program.model, arguments.warmup + arguments.steps
+    clips = arguments.batch * steps
+    rows = data.local_rows(program.batch_sharding, arguments.batch)
+    with tempfile.TemporaryDirectory() as folder:
+        source = gpu_loop.write_shards(
+            Path(folder), clips, model.image_size, 2 * model.num_frames, model.audio.shape[0]
+        )
+        reading = Reading(model.num_frames, model.audio.shape[0])
+        batches = data.train_batches(
+            source, reading, batch_size=arguments.batch, seed=0, epochs=1, rows=rows
+        )
+
+        def step() -> object:
+            batch = next(batches)
+            work.batch = data.to_global(batch, program.batch_sharding, arguments.batch, rows)
+            return work.step()
+
+        with contextlib.closing(batches):
+            return train_step.seconds_of(step, arguments.steps, arguments.warmup)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Seconds]] = {
     "ours_training": ours("Training"),
     "torch_training": theirs("training"),
     "ours_prediction": ours("Inference"),
     "torch_prediction": theirs("inference"),
     "products": products,
+    "shards": from_shards,
 }
 
 
@@ -116,6 +152,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         own = figures[f"ours_{work}_seconds"]
         for other in ("torch", "products"):
             figures[f"{work}_to_{other}"] = round(own / figures[f"{other}_{work}_seconds"], 2)
+    # The rate of training from shards, as a share of that on one batch which is there.
+    share = figures["ours_training_seconds"] / figures["shards_seconds"]
+    figures["share_of_synthetic"] = round(share, 3)
     return figures
 
 

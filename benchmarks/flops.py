@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chips import CHIPS, Chip
 
-from mmadfer_jax.models.config import EncoderConfig, ModelConfig
+from mmadfer_jax.models.config import ModelConfig
 
 _HALF, _FULL = 2, 4  # bytes of a product's value and of one of the residual stream
 
@@ -54,13 +54,20 @@ class Cost(NamedTuple):
         return max(flops / flops_rate, size / bandwidth)
 
 
-def tokens_of(model: ModelConfig, encoder: EncoderConfig) -> int:
-    """Tokens of one sequence: special ones, patches, prompts."""
-    return encoder.special_tokens + encoder.num_patches + model.prompts * model.stages
+def tokens_of(model: ModelConfig, side: str) -> int:
+    """Tokens of one sequence of the encoder "image" or "audio": special ones, patches, prompts."""
+    encoder = model.encoders[side]
+    prompts = model.prompts_of(side) * max(model.stages, 1)
+    return encoder.special_tokens + encoder.num_patches + prompts
 
 
-def _encoder(model: ModelConfig, c: EncoderConfig, sequences: int) -> dict[str, Cost]:
-    length, d, f = tokens_of(model, c), c.width, c.mlp_dim
+def _sequences(model: ModelConfig, side: str) -> int:
+    return model.num_frames if side == "image" else 1
+
+
+def _encoder(model: ModelConfig, side: str) -> dict[str, Cost]:
+    c, sequences = model.encoders[side], _sequences(model, side)
+    length, d, f = tokens_of(model, side), c.width, c.mlp_dim
     layers = sequences * length * c.depth  # tokens, once a layer
     patches, pixels = sequences * c.num_patches, c.patch[0] * c.patch[1] * c.channels
     half, full = _HALF * d * layers, _FULL * d * layers
@@ -90,20 +97,22 @@ def _encoder(model: ModelConfig, c: EncoderConfig, sequences: int) -> dict[str, 
 
 def _fusion(model: ModelConfig) -> Cost:
     flops = size = gradient_size = 0
-    for encoder, sequences in ((model.image, model.num_frames), (model.audio, 1)):
-        layers = sequences * tokens_of(model, encoder) * encoder.depth
-        flops += 4 * encoder.width * model.bottleneck * layers  # down and up
-        values = encoder.width * layers
-        size += (3 * _FULL + 2 * _HALF) * values
-        gradient_size += (4 * _FULL + 6 * _HALF) * values
+    for side, encoder in model.encoders.items():
+        values = encoder.width * _sequences(model, side) * tokens_of(model, side) * len(model.fused)
+        told = model.fusion in ("both", f"to_{side}")  # goes down and up, the other only down
+        flops += (4 if told else 2) * model.bottleneck * values
+        size += (3 * _FULL + 2 * _HALF if told else _FULL) * values
+        gradient_size += (4 * _FULL + 6 * _HALF if told else 2 * _FULL + 2 * _HALF) * values
     return Cost(flops, 2 * flops, size, gradient_size)
 
 
 def _head(model: ModelConfig) -> Cost:
     t, w, length = model.num_frames, model.temporal_width, model.num_frames + 1
     inner = model.temporal_heads * model.temporal_head_dim
-    flops = 2 * t * model.image.width * w + 2 * w * model.num_classes
-    if model.image.width != model.audio.width:
+    first, *others = model.encoders
+    flops = 2 * (t if first == "image" else 1) * model.encoders[first].width * w
+    flops += 2 * w * model.num_classes
+    if others and model.image.width != model.audio.width:
         flops += 2 * model.audio.width * w
     layer = 2 * length * (4 * w * inner + 2 * w * model.temporal_mlp_dim) + 4 * length**2 * inner
     flops += model.temporal_depth * layer
@@ -120,13 +129,12 @@ def pixels(model: ModelConfig, side: int) -> Cost:
 
 def parts(model: ModelConfig) -> dict[str, Cost]:
     """The cost of one clip by the parts of the model."""
-    image, audio = _encoder(model, model.image, model.num_frames), _encoder(model, model.audio, 1)
-    return {
-        **{f"image {name}": cost for name, cost in image.items()},
-        **{f"audio {name}": cost for name, cost in audio.items()},
-        "fusion": _fusion(model),
-        "head": _head(model),
+    encoders = {
+        f"{side} {name}": cost
+        for side in model.encoders
+        for name, cost in _encoder(model, side).items()
     }
+    return {**encoders, "fusion": _fusion(model), "head": _head(model)}
 
 
 def flops_a_clip(model: ModelConfig, *, training: bool) -> int:

@@ -282,7 +282,7 @@ def variants(toy: bool) -> Items:
             "depth": program.model.depth,
             "attention": program.compute.attention,
             "time_of_the_baseline": line["median_ms"] / kept[work.__name__],
-            "tokens": tokens_of(program.model, program.model.image),
+            "tokens": tokens_of(program.model, "image"),
             "tflops": flops_a_clip(program.model, training=training)
             * line["clips_per_second"]
             / 1e12,

@@ -86,9 +86,12 @@ def program_for(arguments: argparse.Namespace) -> Program:
     jax.config.update("jax_platforms", "cpu")
     for name, value in _NO_TPU.items():
         os.environ.setdefault(name, value)
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=arguments.topology)
+    slices = {} if arguments.slices == 1 else {"num_slices": arguments.slices}
+    topology = topologies.get_topology_desc(
+        platform="tpu", topology_name=arguments.topology, **slices
+    )
     config = dfew.get_config()
-    config.model.dtype = arguments.dtype
+    config.model.update({"dtype": arguments.dtype, "num_frames": arguments.frames})
     config.compute.update({"remat": arguments.remat, "layers": arguments.layers})
     if arguments.model == "large":
         for encoder in (config.model.image, config.model.audio):
@@ -163,8 +166,10 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--topology", default="v5e:2x4", help="CHIP:SHAPE, such as v5e:16x16")
+    parser.add_argument("--slices", type=int, default=1, help="of that topology")
     parser.add_argument("--batch", type=int, default=64, help="clips, on all chips together")
     parser.add_argument("--model", choices=("base", "large"), default="base")
+    parser.add_argument("--frames", type=int, default=16, help="of a clip that the model sees")
     parser.add_argument("--fsdp", type=int, default=1, help="size of the mesh axis")
     parser.add_argument("--tensor", type=int, default=1, help="size of the mesh axis")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")

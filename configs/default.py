@@ -33,11 +33,16 @@ def get_config() -> ConfigDict:
             "num_frames": 16,
             "image": _encoder(shape=(224, 224)),  # pixels
             "audio": _encoder(shape=(512, 128)),  # 10 ms steps, mel bins
-            "prompts": 3,
-            "stages": 2,
+            "modalities": "both",  # or "image" or "audio": that encoder alone
+            "prompts": 3,  # 0 for none
+            "stages": 2,  # how often they are renewed, up to after every layer
+            "prompted": "both",  # or "image" or "audio": the encoder that gets prompts
+            "fusion": "both",  # or "none", "to_image" (sound is told to frames) or "to_audio"
+            "fusion_layers": (),  # after every layer; (0, 6) for after the first and the seventh
+            "fusion_pooling": "mean",  # or "attention"
             "bottleneck": 128,
             "temporal_width": 512,
-            "temporal_depth": 1,
+            "temporal_depth": 1,  # 0 for the mean over frames, which knows no order
             "temporal_heads": 8,
             "temporal_head_dim": 64,
             "temporal_mlp_dim": 1024,
@@ -68,9 +73,9 @@ def get_config() -> ConfigDict:
 
     # A folder made by `python -m data_prep`. Five-fold sets: fold k tests on part k and trains on
     # the others; sets with fixed train and test splits ignore the fold. Frames are seen in order of
-    # "time", or in the "text" order of the reference's file names (0, 1, 10, 100, ...), in which
-    # the released MAFW weights were trained. A clip without sound is "zeros" before the
-    # normalisation, as in the reference, or the normalisation's "mean".
+    # "time"; in the "text" order of the reference's file names (0, 1, 10, 100, ...), in which the
+    # released MAFW weights were trained; or "shuffled", at random. A clip without sound is "zeros"
+    # before the normalisation, as in the reference, or the normalisation's "mean".
     config.data = ConfigDict(
         {
             "dir": "",
@@ -89,6 +94,8 @@ def get_config() -> ConfigDict:
             "aspect": (3 / 4, 4 / 3),
             "swap": 0.5,
             "flip": 0.5,
+            "drop_sound": 0.0,  # share of the clips without their sound
+            "drop_picture": 0.0,  # share of the clips with black frames
         }
     )
 

@@ -30,6 +30,7 @@ _DATASETS = (  # one module of data_prep.datasets each
 )
 _DATASET_FLAGS = (
     *("source", "labels", "media", "classes", "label_base", "folds", "clips", "seed"),
+    "pair",
 )
 _EPILOG = """examples:
   python -m data_prep --dataset=dfew --source=DFEW --out=prepared --check
@@ -159,6 +160,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--folds", type=_at_least(2), metavar="K", help="folder: parts without a split column (5)")
     add("--clips", type=_at_least(1), metavar="N", help="synthetic: clips to render")
     add("--seed", type=_at_least(0), metavar="N", help="synthetic: of the rendering")
+    add(
+        "--pair",
+        action="store_true",
+        default=None,
+        help="synthetic: two more classes, told only by picture and sound together",
+    )
     return parser.parse_args(arguments)
 
 

@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mmadfer_jax.clips.reading import MISSING_SOUND, Reading
+from mmadfer_jax.clips.reading import MISSING_SOUND, Reading, silence
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import ModelConfig
 
-CARD_FORMAT = 2
+# 3: says which parts of the model are left out, and whether frames are shuffled.
+CARD_FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class ModelCard:
         classes: The K class names in the order of the logits; None where nothing tells.
         preparation: How the clips it was trained on were prepared (`DatasetInfo.preparation`); None
             where nothing tells.
-        frame_order: "time" or "text", the order in which frames are seen.
+        frame_order: "time", "text" or "shuffled", the order in which frames are seen.
         missing_sound: "zeros" or "mean", what a clip without sound is before the normalisation.
         sources: Where its first weights came from, with SHA-256.
         data: The clips it was trained on: name of the dataset, splits, counts, digest of the ids.
@@ -61,7 +62,7 @@ class ModelCard:
             num_frames=self.model.num_frames,
             length=audio.shape[0],
             frame_order=self.frame_order,
-            missing_sound=audio.mean[0] if self.missing_sound == "mean" else 0.0,
+            missing_sound=silence(self.missing_sound, audio.mean),
         )
 
     def to_dict(self) -> dict[str, Any]:

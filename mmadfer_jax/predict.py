@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from mmadfer_jax.errors import UserError, exit_on_user_error
-from mmadfer_jax.trained import Prediction, load_model
+from mmadfer_jax.prediction import Prediction
+from mmadfer_jax.trained import load_model
 
 
 def describe(prediction: Prediction) -> str:

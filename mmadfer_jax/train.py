@@ -21,6 +21,7 @@ from mmadfer_jax.evaluation.classes import describe_match, same_classes
 from mmadfer_jax.evaluation.evaluator import Answers, evaluate_clips
 from mmadfer_jax.evaluation.metrics import confusion_matrix, uar, war
 from mmadfer_jax.evaluation.report import write_report
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import Params
 from mmadfer_jax.trained import TrainedModel, load_model
 from mmadfer_jax.training import input as data
@@ -36,9 +37,15 @@ from mmadfer_jax.training.settings import (
     fill_from,
     open_workdir,
     resolve,
+    sides_of,
 )
 from mmadfer_jax.training.sharding import bytes_held, make_mesh
-from mmadfer_jax.weights.initial import Encoders, initial_params, params_from_model
+from mmadfer_jax.weights.initial import (
+    Encoders,
+    differences,
+    initial_params,
+    params_from_model,
+)
 
 # Steps that may wait for the device before the host waits for them: so it never idles, and the
 # batches that wait do not fill its memory.
@@ -205,12 +212,9 @@ def train(config: ConfigDict, workdir: str | Path | UPath) -> dict[str, Any]:
 def _begin(config: ConfigDict, fold: Fold, workdir: Path | UPath) -> Run:
     """A run from the first step: encoders from their files or a whole model, the rest drawn."""
     base = load_model(config.init_from) if config.init_from else None
+    given = [f"{side}_{what}" for side in sides_of(config) for what in ("weights", "sha256")]
     encoders = Encoders.read(
-        image_weights=config.image_weights,
-        audio_weights=config.audio_weights,
-        image_sha256=config.image_sha256,
-        audio_sha256=config.audio_sha256,
-        audio_positions=config.audio_positions,
+        **{name: config[name] for name in given}, audio_positions=config.audio_positions
     )
     settings = resolve(config, fold, fill_from(base.card.model) if base else encoders.fit)
     program = Program(settings, make_mesh(**config.mesh))
@@ -226,7 +230,7 @@ def _begin(config: ConfigDict, fold: Fold, workdir: Path | UPath) -> Run:
             program.model, base.params, base.card.model, classes=places, seed=config.seed
         )
         sources = {"seed": config.seed, "init_from": base.path, "its_sources": base.card.sources}
-        notes = [*base.notes, _describe_base(base, fold, places)]
+        notes = [*base.notes, _describe_base(base, program.model, fold, places)]
     trainable, frozen = split(params, program.labels)
     digests = {"trained": weights_sha256(trainable), "frozen": weights_sha256(frozen)}
     processes.agree("their weights", digests)
@@ -246,12 +250,16 @@ def _begin(config: ConfigDict, fold: Fold, workdir: Path | UPath) -> Run:
     return Run(program, card, state, placed, {}, notes)
 
 
-def _describe_base(base: TrainedModel, fold: Fold, places: Sequence[int] | None) -> str:
+def _describe_base(
+    base: TrainedModel, model: ModelConfig, fold: Fold, places: Sequence[int] | None
+) -> str:
+    said = [f"trained on from {base.path}", *differences(model, base.card.model).values()]
     if places is None:
         known = ", ".join(base.card.classes or ["unknown"])
-        return f"trained on from {base.path}; its classes are {known}, so the head is drawn anew"
-    matched = describe_match(fold.info.classes, base.classes, places)
-    return f"trained on from {base.path}" + (f"; {matched}" if matched else "")
+        said.append(f"its classes are {known}, so the head is drawn anew")
+    elif matched := describe_match(fold.info.classes, base.classes, places):
+        said.append(matched)
+    return "; ".join(said)
 
 
 def _go_on(

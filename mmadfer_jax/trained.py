@@ -1,11 +1,11 @@
 """A trained model, wherever it comes from: a run, a file of ours or a released checkpoint."""
 
-import dataclasses
 import functools
+import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import jax
 import numpy as np
@@ -13,50 +13,17 @@ from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
-from mmadfer_jax.clips.clip import (
-    PreparedClip,
-    PrepareSettings,
-    few_frames,
-    make_detector,
-    prepare_clip,
-)
-from mmadfer_jax.clips.frame_folder import prepare_frame_folder
-from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg
+from mmadfer_jax.clips.clip import PreparedClip, PrepareSettings, make_detector
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.evaluation.metrics import softmax
 from mmadfer_jax.models.params import abstract_params, apply_fn, stored_dtype
 from mmadfer_jax.models.pixels import resize
+from mmadfer_jax.prediction import Audio, Clip, Prediction, predict_all, prepare
+from mmadfer_jax.timelines.timeline import Timeline
 from mmadfer_jax.training.checkpoints import Checkpoints, Saved
 from mmadfer_jax.training.frozen import read_frozen
 from mmadfer_jax.training.optimizer import freeze_labels, split
 from mmadfer_jax.weights.model_files import read_model
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a model says of a clip.
-
-    Attributes:
-        clip: The file or folder.
-        probabilities: Class name -> probability, the most probable first.
-        problems: What makes the answer doubtful, such as a clip without sound or without a face.
-        num_frames: Frames in the clip, of which the model saw `ModelConfig.num_frames`.
-        sample_rate: Of the sound in Hz, 0 where there is none.
-        face_share: Share of the frames looked at in which a face was found; None for a folder of
-            face crops.
-    """
-
-    clip: str
-    probabilities: dict[str, float]
-    problems: list[str]
-    num_frames: int
-    sample_rate: int
-    face_share: float | None
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return next(iter(self.probabilities))
 
 
 class TrainedModel:
@@ -90,6 +57,7 @@ class TrainedModel:
         self.history, self.notes = list(history or []), notes
         self._face_model = face_model
         self._detectors = threading.local()  # no two threads may share one
+        self._first = threading.Lock()  # or threads that share a model would each put it there
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -165,7 +133,9 @@ class TrainedModel:
             frames = _resize(frames, model.image_size)
         else:
             raise UserError(f"frames are {frames.dtype}; expected uint8, or float in [0, 1]")
-        found = np.asarray(self._apply(self._on_device, frames, spectrogram.astype(np.float32)))
+        with self._first:
+            apply, params = self._apply, self._on_device
+        found = np.asarray(apply(params, frames, spectrogram.astype(np.float32)))
         if not np.isfinite(found).all():
             raise UserError(
                 f"the answer of {self.path or 'the model'} is not finite: its weights or the "
@@ -173,49 +143,129 @@ class TrainedModel:
             )
         return found
 
-    def predict(self, clip: str | Path, audio: str | Path | None = None) -> Prediction:
-        """Prepares a clip exactly as the training data were and classifies it.
+    @overload
+    def predict(self, clip: Clip, audio: Audio = None) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, clip: Sequence[Clip], audio: Sequence[Audio] | None = None
+    ) -> list[Prediction | UserError]: ...
+
+    def predict(self, clip, audio=None):
+        """Prepares clips exactly as the training data were and classifies them.
 
         Args:
-            clip: A video file, or a folder of face crops, one picture file a frame.
-            audio: Where its sound is, if not in the video.
+            clip: A video file; a folder of face crops, one picture file a frame; or whole pictures
+                uint8 [n, H, W, 3] RGB in order of time. Or a list of such, which are prepared side
+                by side and asked in batches.
+            audio: Where its sound is, if not in the video; a `Wave` beside pictures in memory. Of
+                several clips a list, None in it for their own.
+
+        Returns:
+            A `Prediction`; of a list one for each, in their order, where a `UserError` stands for
+            a clip that cannot be used.
 
         Raises:
-            UserError: The file is missing, is no video or holds no frame.
+            UserError: The one clip is missing, is no video, holds no frame, or is an array of
+                another shape or type.
         """
-        classes, prepared = self.classes, self._prepare(Path(clip), audio)
-        reading = self.card.reading
-        picked = reading.pick(len(prepared.frames))
-        frames = np.stack([decode_jpeg(prepared.frames[i]) for i in picked])
-        log_mel = prepared.spectrogram
-        if log_mel is not None:
-            log_mel = log_mel.astype(np.float16)  # as a record holds it
-        logits = self.logits(frames[None], reading.sound(log_mel)[None])[0]
-        probabilities = softmax(logits.astype(np.float64))
-        order = np.argsort(-probabilities, kind="stable")
-        few = few_frames(len(prepared.frames), reading.num_frames)
-        return Prediction(
-            clip=str(clip),
-            probabilities={classes[i]: float(probabilities[i]) for i in order},
-            problems=[*prepared.problems, *([few] if few else [])],
-            num_frames=len(prepared.frames),
-            sample_rate=prepared.sample_rate,
-            face_share=None if prepared.face_share is None else float(prepared.face_share),
+        several = isinstance(clip, list | tuple)
+        clips = clip if several else [clip]
+        audios = ([None] * len(clips) if audio is None else audio) if several else [audio]
+        if len(clips) != len(audios):
+            raise UserError(f"{len(clips)} clips with {len(audios)} sounds")
+        found = predict_all(
+            clips,
+            audios,
+            self._prepare,
+            self._probabilities,
+            _usual_batch(),
+            self.card.reading,
+            self.classes,
         )
+        if several:
+            return found
+        if isinstance(found[0], UserError):
+            raise found[0]
+        return found[0]
 
-    def _prepare(self, clip: Path, audio: str | Path | None) -> PreparedClip:
-        settings = self.preparation
-        if clip.is_dir():
-            return prepare_frame_folder(clip, settings, audio)
-        if not hasattr(self._detectors, "own"):
-            self._detectors.own = make_detector(settings)
-        return prepare_clip(
-            clip,
-            settings,
-            audio_path=audio,
-            detector=self._detectors.own,
-            pack=lambda rgb: encode_jpeg(rgb, settings.jpeg_quality),
+    def timeline(
+        self,
+        video: str | Path,
+        *,
+        batch: int | None = None,
+        progress: Callable[[float], None] | None = None,
+        watching: Callable[[np.ndarray, np.ndarray], None] | None = None,
+        **settings: Any,
+    ) -> Timeline:
+        """Says what each person in a video shows, window by window.
+
+        Args:
+            video: Any video or sound file, of any length.
+            batch: Windows that the model is asked about at once; None takes 1 on a CPU, else 16.
+            progress: Called with the share that is done, 0 to 1, now and then.
+            watching: Called with what the model sees and hears, in the order of the answered rows:
+                uint8 [B, T, S, S, 3] and float32 [B, L, 128].
+            settings: As in `TimelineSettings`, such as `window=2.0`, `hop=0.5`.
+
+        Raises:
+            UserError: The file cannot be used, or a setting is wrong.
+        """
+        # They bring a speech detector and SciPy, which few who load a model need.
+        from mmadfer_jax.videos.engine import Answerer, make_timeline
+        from mmadfer_jax.videos.identity import recogniser
+        from mmadfer_jax.videos.settings import TimelineSettings
+
+        chosen = TimelineSettings(**settings)
+        model = Answerer(
+            name=self.path,
+            classes=self.classes,
+            reading=self.card.reading,
+            preparation=self.preparation,
+            ask=self._probabilities,
+            make_detector=make_detector,
+            recognise=recogniser(chosen.face_embedding),
+            batch=batch or _usual_batch(),
+            about=self.about(chosen.face_embedding),
         )
+        return make_timeline(video, model, chosen, progress, watching)
+
+    def about(self, face_embedding: str | None = None) -> dict[str, Any]:
+        """What a timeline's answers depend on beside its own settings, as JSON reads it back.
+
+        Raises:
+            UserError: As `timeline`.
+        """
+        from mmadfer_jax.videos.identity import recogniser
+
+        network, card = recogniser(face_embedding), self.card.to_dict()
+        return {
+            "card": {name: card[name] for name in ("data", "figures", "preparation", "notes")},
+            "parameters_sha256": self.digest,
+            "face_embedding_sha256": network and network.sha256,
+        }
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the parameters in float32, in the order of their paths."""
+        found = hashlib.sha256()
+        for path in sorted(self.params):
+            found.update(path.encode())
+            found.update(np.ascontiguousarray(self.params[path], np.float32))
+        return found.hexdigest()
+
+    def _probabilities(self, frames: np.ndarray, spectrogram: np.ndarray) -> np.ndarray:
+        return softmax(self.logits(frames, spectrogram).astype(np.float64))
+
+    def _prepare(self, clip: Clip, audio: Audio) -> PreparedClip:
+        if not hasattr(self._detectors, "own"):
+            self._detectors.own = make_detector(self.preparation)
+        return prepare(clip, audio, self.preparation, self._detectors.own)
+
+
+def _usual_batch() -> int:
+    """Questions that a model is asked at once: a CPU is busy with one."""
+    return 1 if jax.default_backend() == "cpu" else 16
 
 
 _resize = jax.jit(resize, static_argnums=1)

@@ -148,3 +148,12 @@ def tree(seeds, tmp_path_factory: pytest.TempPathFactory):
         return made[name]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory):
+    """The clips and the model of `readout`."""
+    from tests import readout  # few tests need it
+
+    folder = tmp_path_factory.mktemp("pairs")
+    return readout.write_clips(folder), readout.fit(folder)

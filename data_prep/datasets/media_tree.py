@@ -12,18 +12,9 @@ from data_prep.listing import Clip, readable, some
 from data_prep.names import key
 from mmadfer_jax import files
 from mmadfer_jax.clips.frame_folder import by_number, is_picture
+from mmadfer_jax.clips.media import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from mmadfer_jax.errors import UserError
 
-# Of FFmpeg's; the first are preferred where a clip is there in several. Any file may be named with
-# its ending in a table.
-VIDEO_SUFFIXES = (
-    *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".flv", ".m4v", ".mpg", ".wmv", ".3gp"),
-    *(".mpeg", ".mpe", ".m1v", ".m2v", ".mpv", ".ts", ".mts", ".m2ts", ".m2t", ".vob", ".ogv"),
-    *(".ogm", ".3g2", ".asf", ".divx", ".xvid", ".f4v", ".mxf", ".qt", ".mj2", ".rm", ".rmvb"),
-    *(".dv", ".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".nut", ".y4m"),
-    *(".amv", ".wtv", ".tod", ".gif"),
-)
-SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".wma", ".aif", ".aiff")
 # What nobody takes for a video.
 _DOCUMENTS = (
     *(".txt", ".md", ".pdf", ".doc", ".docx", ".csv", ".tsv", ".xls", ".xlsx", ".json", ".xml"),

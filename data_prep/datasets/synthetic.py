@@ -6,7 +6,7 @@ from data_prep.datasets.label_table import list_table
 from data_prep.listing import Listing
 from data_prep.plan import VIDEO_FOLDER
 from data_prep.report import terminal
-from data_prep.synthetic import CLASSES, render_dataset
+from data_prep.synthetic import CLASSES, PAIR, render_dataset
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 
@@ -17,6 +17,7 @@ def list_clips(
     clips: int = 200,
     seed: int = 0,
     workers: int | None = None,
+    pair: bool = False,
 ) -> Listing:
     """Renders the clips, or those that an interrupted run left to render, and lists them.
 
@@ -26,6 +27,7 @@ def list_clips(
         clips: How many.
         seed: Of the rendering.
         workers: Processes; None for one a core.
+        pair: Whether there are two classes more, which picture and sound tell only together.
 
     Raises:
         UserError: Too few clips, or the folder of the videos holds something else or is a URL.
@@ -35,6 +37,11 @@ def list_clips(
         raise UserError(f"{source}: videos are rendered to the disk; name a folder with --source")
     with terminal.progress(clips, "rendering") as advance:
         labels = render_dataset(
-            source, clips=clips, seed=seed, workers=workers, progress=terminal.steps(advance)
+            source,
+            clips=clips,
+            seed=seed,
+            workers=workers,
+            pair=pair,
+            progress=terminal.steps(advance),
         )
-    return list_table(source, labels, CLASSES, name="synthetic")
+    return list_table(source, labels, CLASSES + PAIR if pair else CLASSES, name="synthetic")

@@ -13,7 +13,8 @@ from data_prep.synthetic.script import (
     ACTIONS,
     CLASSES,
     MOTIONS,
-    SCRIPTS,
+    PAIR,
+    TAKES,
     TRACK,
     FaceScript,
     VoiceScript,
@@ -68,9 +69,9 @@ class Clip:
     voice: Voice
 
 
-def sample_clip(label: int, seed: int) -> Clip:
-    """Draws the clip of a class (an index into `CLASSES`) and a seed."""
-    face, manner, backwards = SCRIPTS[CLASSES[label]]
+def sample_clip(label: int, seed: int, take: int = 0) -> Clip:
+    """Draws the clip of a class (an index into `CLASSES + PAIR`), a seed, and a take of `TAKES`."""
+    face, manner, backwards = TAKES[(CLASSES + PAIR)[label]][take]
     looks_rng, pace_rng, head_rng, voice_rng = (
         np.random.default_rng([seed, stream]) for stream in range(4)
     )

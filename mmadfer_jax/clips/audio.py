@@ -96,5 +96,19 @@ def mel_bank(sample_rate: int, fft_size: int) -> np.ndarray:
     return np.pad(bank, ((0, 1), (0, 0))).astype(np.float32)
 
 
+@functools.lru_cache(maxsize=8)
+def emphasis(sample_rate: int) -> np.ndarray:
+    """By how much pre-emphasis raises the energy of each band: float64 [128].
+
+    It is nan for a band so narrow that no frequency of the spectrum falls into it.
+    """
+    fft_size = 1 << (int(sample_rate * _WINDOW_SECONDS) - 1).bit_length()
+    bank = mel_bank(sample_rate, fft_size).astype(np.float64)
+    turn = 2 * np.pi * np.arange(len(bank)) / fft_size
+    gain = 1 + _PREEMPHASIS**2 - 2 * _PREEMPHASIS * np.cos(turn)
+    weight = bank.sum(axis=0)
+    return np.divide(gain @ bank, weight, out=np.full(MEL_BINS, np.nan), where=weight > 0)
+
+
 def _mel(hertz: np.ndarray) -> np.ndarray:
     return 1127.0 * np.log1p(hertz / 700.0)

@@ -10,11 +10,29 @@ import numpy as np
 from mmadfer_jax.errors import UserError
 
 
+class Found(NamedTuple):
+    """The n faces of a picture.
+
+    Attributes:
+        boxes: float32 [n, 4], left, top, right, bottom in pixels.
+        scores: float32 [n], 0 to 1.
+        landmarks: float32 [n, 5, 2], x and y in pixels of eyes, nose and corners of the mouth, what
+            is on the picture's left before what is on its right.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray
+
+
 class Detector(Protocol):
-    """Finds the faces in one picture."""
+    """Finds the faces in one picture, uint8 [H, W, 3] RGB."""
 
     def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns boxes float32 [n, 4] (left, top, right, bottom in pixels) and scores [n]."""
+        """Returns boxes and scores as in `Found`."""
+
+    def find(self, rgb: np.ndarray) -> Found:
+        """Returns all that is known of them."""
 
 
 class YuNet:
@@ -47,15 +65,20 @@ class YuNet:
 
     def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Detector`."""
+        return self.find(rgb)[:2]
+
+    def find(self, rgb: np.ndarray) -> Found:
+        """See `Detector`."""
         rgb, scale = shrunk(rgb, self._max_side)
         self._detector.setInputSize(rgb.shape[1::-1])
         faces = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
         if faces is None:
             faces = np.zeros((0, 15), np.float32)
         # A face is left, top, width, height, five landmarks and the score.
-        faces = faces[(faces[:, 2] > 0) & (faces[:, 3] > 0)]
+        faces = faces[(faces[:, 2] > 0) & (faces[:, 3] > 0)].astype(np.float32)
         corners = np.concatenate([faces[:, :2], faces[:, :2] + faces[:, 2:4]], axis=1)
-        return corners.astype(np.float32) / np.float32(scale), faces[:, 14].astype(np.float32)
+        places = np.concatenate([corners, faces[:, 4:14]], axis=1) / np.float32(scale)
+        return Found(places[:, :4], faces[:, 14], places[:, 4:].reshape(-1, 5, 2))
 
 
 def shrunk(rgb: np.ndarray, max_side: int) -> tuple[np.ndarray, float]:

@@ -1,10 +1,12 @@
 """Which frames of a clip are seen, and frames to and from JPEG."""
 
+import hashlib
+
 import cv2
 import numpy as np
 import simplejpeg
 
-FRAME_ORDERS = ("time", "text")
+FRAME_ORDERS = ("time", "text", "shuffled")
 
 
 def test_indices(num_frames: int, wanted: int) -> np.ndarray:
@@ -60,14 +62,34 @@ def in_order(num_frames: int, frame_order: str) -> np.ndarray:
     Args:
         num_frames: Frames of the clip, n.
         frame_order: "time"; or "text", the order into which the names 0.jpg, 1.jpg, ..., 10.jpg
-            sort as text, in which the reference reads MAFW.
+            sort as text, in which the reference reads MAFW. What is to be "shuffled" is picked in
+            order of time.
 
     Returns:
         int64 [n].
     """
-    if frame_order == "time":
-        return np.arange(num_frames)
-    return np.array(sorted(range(num_frames), key=str), np.int64)
+    if frame_order == "text":
+        return np.array(sorted(range(num_frames), key=str), np.int64)
+    return np.arange(num_frames)
+
+
+def shuffled(wanted: int, clip: str, rng: np.random.Generator | None = None) -> np.ndarray:
+    """A random order of the frames that were picked of a clip.
+
+    Args:
+        wanted: T.
+        clip: Its name, from which the order at test time follows.
+        rng: Draws the order in training, anew whenever the clip is seen.
+
+    Returns:
+        int64 [T], each of 0 to T - 1 once.
+    """
+    if rng is not None:
+        return rng.permutation(wanted)
+    # Raw bits are the one stream that NumPy promises never to change.
+    seed = hashlib.sha256(clip.encode(errors="surrogateescape")).digest()
+    bits = np.random.PCG64(int.from_bytes(seed, "big")).random_raw(wanted)
+    return np.argsort(bits, kind="stable")
 
 
 def _check(num_frames: int, wanted: int) -> None:

@@ -18,7 +18,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from mmadfer_jax.clips.faces import shrunk
+from mmadfer_jax.clips.faces import Found, shrunk
 
 NETWORKS = "pro"  # of whose names these are the first letters, in their order
 MIN_FACE = 20  # pixels, the smallest face that is found if nothing else is asked for
@@ -44,15 +44,20 @@ class MTCNN:
         self._propose, self._refine, self._output = (_Network(_model(name)) for name in NETWORKS)
 
     def __call__(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the faces in uint8 [H, W, 3]; see `faces.Detector`."""
+        """See `faces.Detector`."""
+        return self.find(rgb)[:2]
+
+    def find(self, rgb: np.ndarray) -> Found:
+        """See `faces.Detector`."""
         rgb, scale = shrunk(rgb, self._max_side)
         picture = _Sums(rgb)
         boxes, scores = self._first(picture, self._min_face * scale)
         if len(boxes):
             boxes, scores = self._second(picture, boxes)
+        landmarks = np.zeros((0, 5, 2), np.float32)
         if len(boxes):
-            boxes, scores = self._third(picture, boxes)
-        return boxes / np.float32(scale), scores
+            boxes, scores, landmarks = self._third(picture, boxes)
+        return Found(boxes / np.float32(scale), scores, landmarks / np.float32(scale))
 
     def _first(self, picture: "_Sums", min_face: float) -> tuple[np.ndarray, np.ndarray]:
         """Squares that may hold a face, from the network slid over a pyramid of pictures."""
@@ -85,14 +90,18 @@ class MTCNN:
         kept = _best(boxes, scores, OVERLAP)
         return _squared(_shifted(boxes[kept], shifts[kept], 1)), scores[kept]
 
-    def _third(self, picture: "_Sums", boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _third(self, picture: "_Sums", boxes: np.ndarray) -> Found:
         """The faces, one box for each."""
         boxes, crops = picture.crops(boxes, LARGE)
-        shifts, _, scores = self._output(crops)  # the second are eyes, nose and mouth
+        shifts, places, scores = self._output(crops)
         passed = scores[:, 1] > THRESHOLDS[2]
-        boxes, scores = _shifted(boxes[passed], shifts[passed], 1), scores[passed, 1]
+        boxes, places, scores = boxes[passed], places[passed], scores[passed, 1]
+        # Shares of the sides of the square that was looked at: five x, then five y.
+        corner, sides = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2] + 1)[:, None]
+        landmarks = corner + places.reshape(-1, 2, 5).transpose(0, 2, 1) * sides - 1
+        boxes = _shifted(boxes, shifts[passed], 1)
         kept = _outermost(boxes, scores, OVERLAP)
-        return boxes[kept], scores[kept]
+        return Found(boxes[kept], scores[kept], landmarks[kept])
 
 
 class _Sums:

@@ -10,6 +10,16 @@ from mmadfer_jax.errors import UserError
 MISSING_SOUND = ("zeros", "mean")
 
 
+def silence(missing_sound: str, mean: tuple[float, ...]) -> float:
+    """What stands for the log-mel of a clip without sound, before the normalisation.
+
+    Args:
+        missing_sound: "zeros" or "mean".
+        mean: The one that the normalisation subtracts.
+    """
+    return mean[0] if missing_sound == "mean" else 0.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """The same for training, evaluation and prediction.
@@ -17,7 +27,7 @@ class Reading:
     Attributes:
         num_frames: T, frames seen of a clip.
         length: L, time steps of the spectrogram.
-        frame_order: "time" or "text", see `frames.in_order`.
+        frame_order: "time" or "text", see `frames.in_order`; or "shuffled", see `frames.shuffled`.
         missing_sound: Value that stands for the log-mel of a clip without sound.
     """
 
@@ -32,11 +42,14 @@ class Reading:
                 f"frame_order is {self.frame_order!r}; expected one of {frames.FRAME_ORDERS}"
             )
 
-    def pick(self, num_frames: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    def pick(
+        self, num_frames: int, clip: str, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
         """The frames that are seen, as indices into those in order of time.
 
         Args:
             num_frames: Frames of the clip.
+            clip: Its name.
             rng: Draws them as in training; None takes those of test time.
 
         Returns:
@@ -46,6 +59,8 @@ class Reading:
             picked = frames.test_indices(num_frames, self.num_frames)
         else:
             picked = frames.train_indices(num_frames, self.num_frames, rng)
+        if self.frame_order == "shuffled":
+            picked = picked[frames.shuffled(self.num_frames, clip, rng)]
         return frames.in_order(num_frames, self.frame_order)[picked]
 
     def sound(self, spectrogram: np.ndarray | None) -> np.ndarray:

@@ -26,7 +26,7 @@ def follow(found: Sequence[np.ndarray]) -> np.ndarray:
     track[start] = found[start][_areas(found[start]).argmax()]
     _follow_on(track, found, [i for i in seen if i > start], start)
     _follow_on(track, found, [i for i in reversed(seen) if i < start], start)
-    return _smoothed(track)
+    return smoothed(track)
 
 
 def _follow_on(
@@ -70,7 +70,7 @@ def every_frame(boxes: np.ndarray, step: int) -> np.ndarray:
     return np.where(np.isnan(between), nearest, between).astype(np.float32)
 
 
-def _smoothed(track: np.ndarray) -> np.ndarray:
+def smoothed(track: np.ndarray) -> np.ndarray:
     """The running median of the boxes there are; fewer count towards the ends, equally on sides."""
     known = np.flatnonzero(~np.isnan(track[:, 0]))
     boxes, smooth = track[known], track.copy()

@@ -11,6 +11,7 @@ Shards are plain TFRecord, so TensorFlow reads them; this project reads them at 
 index and checks both checksums of every record. Nothing here imports TensorFlow or jax.
 """
 
+import copy
 import dataclasses
 import json
 import os
@@ -226,6 +227,14 @@ class RecordSource:
         if self._info is None:
             self._info = DatasetInfo.load(self.directory)
         return self._info
+
+    def only(self, clips: Sequence[int]) -> "RecordSource":
+        """Some of the clips, by their places, in that order."""
+        part, clips = copy.copy(self), np.asarray(clips, np.int64)
+        for name in ("_shards", "_offsets", "_lengths", "labels"):
+            setattr(part, name, getattr(self, name)[clips])
+        part.ids = [self.ids[i] for i in clips]
+        return part
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -21,6 +21,7 @@ _SYNONYMS = (
     ("worried", "worry"),
     ("calm", "calmness"),
 )
+_SHARED = ". --shared_classes evaluates the classes that both have"
 _CANONICAL = {name: names[0] for names in _SYNONYMS for name in names}
 
 
@@ -47,15 +48,40 @@ def match_classes(data: Sequence[str], model: Sequence[str]) -> list[int]:
     for place, name in enumerate(model):
         places.setdefault(canonical(name), place)
     if unknown := [name for name in data if canonical(name) not in places]:
+        advice = "" if len(unknown) > len(data) - 2 else _SHARED
         raise UserError(
             f"the model does not know the classes {', '.join(unknown)} of the data; it has "
-            f"{', '.join(model)}"
+            f"{', '.join(model)}{advice}"
         )
     found = [places[canonical(name)] for name in data]
     if len(set(found)) < len(found):
         twice = [name for name, place in zip(data, found, strict=True) if found.count(place) > 1]
         raise UserError(f"the data's classes {', '.join(twice)} are one class of the model")
     return found
+
+
+def shared_classes(data: Sequence[str], model: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The classes that data and model both have, by name, in the model's order.
+
+    Args:
+        data: Names in the order of the labels.
+        model: Names in the order of the logits.
+
+    Returns:
+        Indices into `data` and into `model`, one of each for every shared class.
+
+    Raises:
+        UserError: Fewer than two are shared, or two of the data are the same one.
+    """
+    ours = {canonical(name) for name in model}
+    known = [place for place, name in enumerate(data) if canonical(name) in ours]
+    if len(known) < 2:
+        raise UserError(
+            f"data and model share {len(known)} class(es); expected at least 2. The data have "
+            f"{', '.join(data)}, the model {', '.join(model)}"
+        )
+    pairs = sorted(zip(match_classes([data[i] for i in known], model), known, strict=True))
+    return [place for _, place in pairs], [place for place, _ in pairs]
 
 
 def same_classes(data: Sequence[str], model: Sequence[str]) -> list[int] | None:

@@ -1,6 +1,6 @@
 """The evaluation loop: a model's logits for every clip of some splits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.params import Params
 from mmadfer_jax.training import processes
-from mmadfer_jax.training.input import eval_batches, local_rows, to_global
+from mmadfer_jax.training.input import Alteration, eval_batches, local_rows, to_global
 from mmadfer_jax.training.program import Program
 
 
@@ -38,7 +38,6 @@ def evaluate_clips(
     *,
     batch_size: int,
     num_workers: int = 0,
-    classes: Sequence[int] | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> Answers:
     """Shows every clip to a model, once, with the frames of test time.
@@ -47,32 +46,78 @@ def evaluate_clips(
         program: The model's.
         trainable: Its parameters that train, on the mesh.
         frozen: The others.
-        source: The clips.
+        source: The clips, whose classes are the model's.
         reading: How the model reads a clip.
         batch_size: Clips of a batch; the last one is padded.
         num_workers: Processes that read and decode; 0 does it in threads of this one.
-        classes: The model's class for each class of the data; the same where None.
         between: Called after each batch.
 
     Raises:
         UserError: A record is corrupt, or an answer is not finite.
     """
-    rows = local_rows(program.batch_sharding, batch_size)
-    batches = eval_batches(
-        source, reading, batch_size=batch_size, rows=rows, num_workers=num_workers
+    found = show_clips(
+        lambda batch: {"logits": program.eval_step(trainable, frozen, batch)},
+        program.batch_sharding,
+        source,
+        reading,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        between=between,
     )
-    pieces: list[np.ndarray] = []
-    waiting: jax.Array | None = None
+    return Answers(list(source.ids), source.labels, found["logits"])
+
+
+def show_clips(
+    step: Callable[[dict[str, jax.Array]], Mapping[str, jax.Array]],
+    sharding: jax.sharding.Sharding,
+    source: RecordSource,
+    reading: Reading,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    alter: Alteration | None = None,
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, np.ndarray]:
+    """What a step gives for every clip.
+
+    Args:
+        step: Of a global batch, replicated: "logits" [B, K], and arrays [B, ...] by other names.
+        sharding: Of a batch.
+        source: The clips.
+        reading: How they are read.
+        batch_size: Clips of a batch; the last one is padded.
+        num_workers: Processes that read and decode; 0 does it in threads of this one.
+        alter: Changes every clip before it is seen.
+        between: Called after each batch.
+
+    Returns:
+        The same for all n clips, on the host: name -> [n, ...].
+
+    Raises:
+        UserError: A record is corrupt, or an answer is not finite.
+    """
+    rows = local_rows(sharding, batch_size)
+    batches = eval_batches(
+        source, reading, batch_size=batch_size, rows=rows, num_workers=num_workers, alter=alter
+    )
+    pieces: list[Mapping[str, np.ndarray]] = []
+    waiting: Mapping[str, jax.Array] | None = None
     for number, batch in enumerate(batches, 1):
         processes.progress(f"evaluating batch {number}")
-        placed = to_global(batch, program.batch_sharding, batch_size, rows)
-        logits = program.eval_step(trainable, frozen, placed)
+        found = step(to_global(batch, sharding, batch_size, rows))
         if waiting is not None:
             pieces.append(jax.device_get(waiting))  # the batch before, while this one runs
-        waiting = logits
+        waiting = found
         between()
     pieces.append(jax.device_get(waiting))
-    logits = np.concatenate(pieces)[: len(source)]
+    found = {
+        name: np.concatenate([piece[name] for piece in pieces])[: len(source)] for name in pieces[0]
+    }
+    _check_finite(found["logits"], source)
+    return found
+
+
+def _check_finite(logits: np.ndarray, source: RecordSource) -> None:
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
         named = [source.ids[i] for i in np.flatnonzero(~finite)[:3]]
@@ -80,5 +125,3 @@ def evaluate_clips(
             f"the model's answer is not finite for {(~finite).sum()} of {len(source)} clips, such "
             f"as {', '.join(named)}: its weights are damaged or training had diverged"
         )
-    labels = source.labels if classes is None else np.asarray(classes, np.int32)[source.labels]
-    return Answers(list(source.ids), labels, logits)

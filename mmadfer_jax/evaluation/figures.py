@@ -1,39 +1,41 @@
-"""Figures of a trained model, fit for a paper: confusion matrix and training curves.
-
-They are drawn without pyplot, so nothing global changes and no display is needed.
-"""
+"""Figures of a trained model: confusion matrix and training curves."""
 
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mmadfer_jax.evaluation.drawing import (
+    BLUE,
+    FONT,
+    GREEN,
+    GREY,
+    ORANGE,
+    SMALL,
+    TITLE,
+    new_axes,
+    open_axes,
+    panels,
+    save,
+)
 from mmadfer_jax.evaluation.metrics import uar, war
 
-_DPI = 300
-_FONT = 8.0  # points; the size of captions in a paper
-_SMALL, _TITLE = 7.0, 9.0
-
-# Panels of the curves: (title, unit, factor, {key of a row: (legend, colour)}). The colours are
-# told apart by colour-blind readers too (Okabe and Ito).
+# Panels of the curves: (title, unit, factor, {key of a row: (legend, colour, dash)}).
 _PANELS = (
-    ("loss", "cross-entropy", 1, {"train_loss": ("training", "#0072b2", "-")}),
+    ("loss", "cross-entropy", 1, {"train_loss": ("training", BLUE, "-")}),
     (
         "recall and accuracy",
         "percent",
         100,
         {
-            "train_accuracy": ("training accuracy", "#0072b2", "-"),
-            "test_uar": ("test UAR", "#d55e00", "-"),
-            "test_war": ("test WAR", "#009e73", "--"),
+            "train_accuracy": ("training accuracy", BLUE, "-"),
+            "test_uar": ("test UAR", ORANGE, "-"),
+            "test_war": ("test WAR", GREEN, "--"),
         },
     ),
-    ("learning rate", "", 1, {"learning_rate": ("learning rate", "#595959", "-")}),
+    ("learning rate", "", 1, {"learning_rate": ("learning rate", GREY, "-")}),
 )
 
 
@@ -56,10 +58,10 @@ def confusion_matrix_figure(
     totals = matrix.sum(axis=1)
     percent = 100.0 * matrix / np.maximum(totals, 1)[:, None]
     side = max(2.0, count * np.interp(count, [7, 11, 20, 43], [0.50, 0.44, 0.26, 0.19]))  # inches
-    axes = _new_axes(side, side)
+    axes = new_axes(side, side)
     shown = np.ma.masked_where(matrix == 0, percent)
     image = axes.imshow(shown, cmap="magma_r", vmin=0, vmax=100)
-    font = np.interp(count, [11, 20, 43], [_SMALL, 6.5, 5.5])
+    font = np.interp(count, [11, 20, 43], [SMALL, 6.5, 5.5])
     for row, column in np.argwhere(matrix):
         share, clips = percent[row, column], matrix[row, column]
         axes.text(
@@ -80,12 +82,12 @@ def confusion_matrix_figure(
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class (clips)")
     title = f"UAR {100 * uar(matrix):.2f} %, WAR {100 * war(matrix):.2f} %"
-    axes.set_title(title, fontsize=_TITLE)
+    axes.set_title(title, fontsize=TITLE)
     scale = axes.inset_axes((1 + 0.1 / side, 0, 0.12 / side, 1))
     bar = axes.figure.colorbar(image, cax=scale)
-    bar.set_label("percent of the true class", fontsize=_FONT)
-    bar.ax.tick_params(labelsize=_SMALL)
-    axes.figure.savefig(path, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.05)
+    bar.set_label("percent of the true class", fontsize=FONT)
+    bar.ax.tick_params(labelsize=SMALL)
+    save(axes.figure, path)
 
 
 def curves_figure(history: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
@@ -97,11 +99,9 @@ def curves_figure(history: Sequence[Mapping[str, Any]], path: str | os.PathLike)
             panel without any curve is left out of the figure.
         path: Where the picture goes.
     """
-    panels = [panel for panel in _PANELS if any(_points(history, key)[0] for key in panel[3])]
-    figure = Figure(figsize=(2.5 * max(len(panels), 1), 2.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    for number, (title, unit, factor, curves) in enumerate(panels, 1):
-        axes = figure.add_subplot(1, len(panels), number)
+    shown = [panel for panel in _PANELS if any(_points(history, key)[0] for key in panel[3])]
+    figure, every = panels(max(len(shown), 1), 2.5, 2.2)
+    for axes, (title, unit, factor, curves) in zip(every, shown, strict=False):
         drawn = 0
         for key, (legend, colour, dash) in curves.items():
             epochs, values = _points(history, key)
@@ -113,35 +113,18 @@ def curves_figure(history: Sequence[Mapping[str, Any]], path: str | os.PathLike)
                 style = {"color": colour, "ls": dash, "lw": 1.2, "marker": mark, "ms": 2.5}
                 axes.plot(epochs, values, label=legend, **style)
                 drawn += 1
-        _style(axes)
-        axes.set_title(title, fontsize=_TITLE)
+        axes.set_title(title, fontsize=TITLE)
         axes.set_xlabel("epoch")
         axes.set_ylabel(unit)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-        axes.grid(color="#dddddd", lw=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
+        open_axes(axes)
         axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
-        axes.yaxis.get_offset_text().set_fontsize(_SMALL)
+        axes.yaxis.get_offset_text().set_fontsize(SMALL)
         if drawn > 1:
-            axes.legend(fontsize=_SMALL, frameon=False)
-    figure.savefig(path, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.05)
+            axes.legend(fontsize=SMALL, frameon=False)
+    save(figure, path)
 
 
 def _points(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:
     rows = [row for row in history if row.get(key) is not None]
     return [row["epoch"] for row in rows], [row[key] for row in rows]
-
-
-def _new_axes(width: float, height: float) -> Axes:
-    """One pair of axes of exactly this size in inches; labels may stick out."""
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1))
-    _style(axes)
-    return axes
-
-
-def _style(axes: Axes) -> None:
-    axes.xaxis.label.set_fontsize(_FONT)
-    axes.yaxis.label.set_fontsize(_FONT)
-    axes.tick_params(labelsize=_SMALL)

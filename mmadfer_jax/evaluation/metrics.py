@@ -40,6 +40,19 @@ def per_class_recall(matrix: np.ndarray) -> np.ndarray:
     return recalls
 
 
+def recalls_of(labels: np.ndarray, right: np.ndarray, num_classes: int) -> np.ndarray:
+    """As `per_class_recall`, of clips.
+
+    Args:
+        labels: int [n], true classes.
+        right: bool [n], which clips were recognised.
+        num_classes: K.
+    """
+    hits = np.bincount(labels, right, num_classes)
+    totals = np.bincount(labels, minlength=num_classes)
+    return np.divide(hits, totals, out=np.full(num_classes, np.nan), where=totals > 0)
+
+
 def uar(matrix: np.ndarray) -> float:
     """Unweighted average recall: the mean of the classes' recalls.
 

@@ -1,19 +1,21 @@
 """The report of an evaluated model: numbers, predictions of every clip, figures fit for a paper."""
 
-import csv
-import io
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from upath import UPath
 
 from mmadfer_jax import files
+from mmadfer_jax.evaluation.calibration import calibration_section
 from mmadfer_jax.evaluation.evaluator import Answers
 from mmadfer_jax.evaluation.figures import confusion_matrix_figure, curves_figure
-from mmadfer_jax.evaluation.metrics import confusion_matrix, per_class_recall, softmax, uar, war
+from mmadfer_jax.evaluation.intervals import intervals
+from mmadfer_jax.evaluation.metrics import confusion_matrix, per_class_recall, uar, war
+from mmadfer_jax.evaluation.predictions import PREDICTIONS, to_csv
+from mmadfer_jax.evaluation.section import Section, number, percent, span, table
 
 
 def write_report(
@@ -24,8 +26,9 @@ def write_report(
     settings: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]] = (),
     step: int | None = None,
+    sections: Sequence[Section] = (),
 ) -> dict[str, Any]:
-    """Writes `results.json`, `predictions.csv` and the figures.
+    """Writes `results.json`, `report.md`, `predictions.csv` and the figures.
 
     Args:
         folder: Made where it is not there; None writes nothing.
@@ -34,51 +37,82 @@ def write_report(
         settings: What the result depends on, copied into `results.json`.
         history: Rows of epochs as `TrainingLog.history` holds them.
         step: Of the evaluated checkpoint, where the model is a run's.
+        sections: What else was asked.
 
     Returns:
         What `results.json` holds. A class without clips has recall null and no part in the UAR.
     """
-    matrix = confusion_matrix(answers.labels, answers.logits.argmax(axis=1), len(classes))
-    recalls = per_class_recall(matrix)
+    predicted = answers.logits.argmax(axis=1)
+    matrix = confusion_matrix(answers.labels, predicted, len(classes))
+    recalls = map(number, per_class_recall(matrix))
+    sections = [calibration_section(answers), *sections]
     results = {
         "uar": uar(matrix),
         "war": war(matrix),
-        "per_class_recall": {
-            name: None if np.isnan(recall) else float(recall)
-            for name, recall in zip(classes, recalls, strict=True)
-        },
+        "intervals": intervals(answers.labels, predicted == answers.labels),
+        "per_class_recall": dict(zip(classes, recalls, strict=True)),
         "confusion_matrix": matrix.tolist(),
         "classes": list(classes),
         "clips": len(answers.ids),
         "step": step,
         "settings": dict(settings),
+        **{section.name: section.results for section in sections},
     }
-    if folder is None:
-        return results
-    files.make_folder(folder)
-    files.sweep(folder)
-    files.write(folder / "predictions.csv", _predictions(answers, classes))
-    with files.whole(folder / "confusion_matrix.png") as path:
-        confusion_matrix_figure(matrix, classes, path)
-    if history:
-        with files.whole(folder / "curves.png") as path:
-            curves_figure(history, path)
-    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
-    files.write(folder / "results.json", text + "\n")
+    if folder is not None:
+        draw = functools.partial(confusion_matrix_figure, matrix, classes)
+        figures = {"confusion_matrix.png": draw}
+        if history:
+            figures["curves.png"] = functools.partial(curves_figure, history)
+        _write(folder, results, to_csv(answers, classes), figures, sections)
     return results
 
 
-def _predictions(answers: Answers, classes: Sequence[str]) -> str:
-    """CSV with a line a clip: its name, true and predicted class, and each class's probability."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip", "true", "predicted", *(f"p({name})" for name in classes)])
-    for clip, label, row in zip(
-        answers.ids, answers.labels, softmax(answers.logits.astype(np.float64)), strict=True
-    ):
-        shares = (f"{share:.9g}" for share in row)
-        writer.writerow([clip, classes[label], classes[int(row.argmax())], *shares])
-    return text.getvalue()
+def _write(
+    folder: Path | UPath,
+    results: Mapping[str, Any],
+    predictions: str,
+    figures: Mapping[str, Any],
+    sections: Sequence[Section],
+) -> None:
+    files.make_folder(folder)
+    files.sweep(folder)
+    files.write(folder / PREDICTIONS, predictions)
+    every = dict(figures)
+    for section in sections:
+        every |= section.figures
+        for name, text in section.files.items():
+            files.write(folder / name, text)
+    for name, draw in every.items():
+        with files.whole(folder / name) as path:
+            draw(path)
+    files.write(folder / "report.md", _page(results, figures, sections))
+    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
+    files.write(folder / "results.json", text + "\n")
+
+
+def _page(
+    results: Mapping[str, Any], figures: Mapping[str, Any], sections: Sequence[Section]
+) -> str:
+    """The report in Markdown."""
+    rows = [
+        (name.upper(), percent(results[name]), span(results["intervals"][name], 2))
+        for name in ("uar", "war")
+    ]
+    rows += [
+        (f"recall of {name}", percent(recall), "")
+        for name, recall in results["per_class_recall"].items()
+    ]
+    head = table(("percent", f"{results['clips']:,} clips", "95 % of resamples"), rows)
+    parts = [f"# Evaluation of {results['settings']['model']}", head]
+    parts += [f"note: {note}" for note in results["settings"].get("notes", ())]
+    parts += _pictures(figures)
+    for section in sections:
+        parts += [f"## {section.title}", section.text, *_pictures(section.figures)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _pictures(figures: Mapping[str, Any]) -> list[str]:
+    return [f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in figures]
 
 
 def summary(results: Mapping[str, Any]) -> str:
@@ -88,7 +122,10 @@ def summary(results: Mapping[str, Any]) -> str:
         for name, recall in results["per_class_recall"].items()
     )
     after = "" if results["step"] is None else f" after step {results['step']}"
+    ends = {name: span(interval) for name, interval in results["intervals"].items()}
     return (
         f"UAR {results['uar']:.2%}, WAR {results['war']:.2%} on {results['clips']} clips{after}\n"
+        f"95 % of resamples: UAR {ends['uar']} %, WAR {ends['war']} %; calibration error "
+        f"{results['calibration']['ece']:.1%}\n"
         f"recall: {recalls}"
     )

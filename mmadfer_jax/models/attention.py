@@ -20,14 +20,19 @@ def softmax_attention(
     """
     if implementation == "cudnn":
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+    weights = attention_weights(q, k).astype(v.dtype)
+    return jnp.einsum("nhts,nhsd->nhtd", weights, v.swapaxes(1, 2)).swapaxes(1, 2)
+
+
+def attention_weights(q: jax.Array, k: jax.Array) -> jax.Array:
+    """softmax(q k^T / sqrt(head_dim)), float32 [n, heads, tokens, tokens]; arguments as above."""
     # With heads before tokens each head is one matrix. On a CPU that is 1.2 times faster than
     # jax.nn.dot_product_attention, and scaling q rather than the logits another 5 %.
-    q, k, v = (x.swapaxes(1, 2) for x in (q * q.shape[-1] ** -0.5, k, v))
+    q, k = (x.swapaxes(1, 2) for x in (q * q.shape[-1] ** -0.5, k))
     # Without it, gradients would multiply float32 with bfloat16.
     sixteen = q.dtype == jnp.bfloat16
     precision = jax.lax.DotAlgorithmPreset.BF16_BF16_F32 if sixteen else None
     logits = jnp.einsum(
         "nhtd,nhsd->nhts", q, k, precision=precision, preferred_element_type=jnp.float32
     )
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    return jnp.einsum("nhts,nhsd->nhtd", weights, v).swapaxes(1, 2)
+    return jax.nn.softmax(logits, axis=-1)

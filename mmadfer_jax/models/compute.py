@@ -8,6 +8,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name, checkpoint_policies
 
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.config import ModelConfig
 
 ATTENTIONS = ("auto", "xla", "cudnn")
 # What a layer keeps for its gradient beside its input, by the names that `keep` gave; None for all.
@@ -68,16 +69,23 @@ class Compute:
             )
         return cls(**values)
 
-    def on(self, platform: str, dtype: str) -> "Compute":
-        """With "auto" decided for a platform ("cpu", "gpu", "tpu") and the type of the products.
+    def on(self, platform: str, model: ModelConfig) -> "Compute":
+        """With "auto" decided for a platform ("cpu", "gpu", "tpu") and a model.
 
         Raises:
-            UserError: cuDNN's kernel is asked for where there is none.
+            UserError: cuDNN's kernel is asked for where there is none, or layers that are not alike
+                are to be one that is repeated.
         """
-        cudnn = platform in ("gpu", "cuda") and dtype == "bfloat16"
+        if self.layers == "scan" and 0 < len(model.fused) < model.depth:
+            raise UserError(
+                "config.compute.layers is 'scan', which repeats one layer, but "
+                f"model.fusion_layers {model.fusion_layers} fuses after some layers only; set it "
+                "to 'loop'"
+            )
+        cudnn = platform in ("gpu", "cuda") and model.dtype == "bfloat16"
         if self.attention == "cudnn" and not cudnn:
             raise UserError(
-                f"config.compute.attention is 'cudnn' with {dtype} on {platform}; expected "
+                f"config.compute.attention is 'cudnn' with {model.dtype} on {platform}; expected "
                 "bfloat16 on a GPU. Set it to 'auto'"
             )
         if self.attention != "auto":

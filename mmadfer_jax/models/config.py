@@ -14,6 +14,9 @@ from mmadfer_jax.errors import UserError
 
 PATCH_ORDERS = ("rows", "columns")
 DTYPES = ("float32", "bfloat16")
+MODALITIES = PROMPTED = ("both", "image", "audio")
+FUSIONS = ("both", "none", "to_image", "to_audio")
+POOLINGS = ("mean", "attention")
 
 # Settings of an encoder that its pre-trained file decides where the config leaves them open.
 FROM_FILE = (
@@ -21,12 +24,15 @@ FROM_FILE = (
     *("special_tokens", "patch_order", "norm_eps", "mean", "std"),
 )
 
+# Whole numbers that may be 0; the others are sizes.
+_FROM_0 = ("prompts", "stages", "fusion_layers", "temporal_depth")
+
 # Of AudioSet's log-mels: AudioMAE and AST see (x - mean) / (2 std).
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 
 
 def _check_numbers(config: object, prefix: str) -> None:
-    """Refuses values of another type than their field's; whole numbers are above 0.
+    """Refuses values of another type than their field's; whole numbers are above 0, a few from 0.
 
     Raises:
         UserError: That names the field.
@@ -40,8 +46,10 @@ def _check_numbers(config: object, prefix: str) -> None:
         values = value if isinstance(value, tuple) else (value,)
         if length is not None and len(values) != length:
             raise UserError(f"{prefix}{name} is {value!r}; expected {length} number(s)")
-        if parts[0] is int and any(type(v) is not int or v < 1 for v in values):
-            raise UserError(f"{prefix}{name} is {value!r}; expected whole numbers above 0")
+        least = 0 if name in _FROM_0 else 1
+        if parts[0] is int and any(type(v) is not int or v < least for v in values):
+            expected = "above 0" if least else "from 0 on"
+            raise UserError(f"{prefix}{name} is {value!r}; expected whole numbers {expected}")
         if parts[0] is float and any(type(v) not in (int, float) for v in values):
             raise UserError(f"{prefix}{name} is {value!r}; expected numbers")
 
@@ -129,7 +137,7 @@ VIT_B_SPECTROGRAM = EncoderConfig(
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The whole model.
+    """The whole model. What a setting takes away is not among the parameters.
 
     Attributes:
         num_classes: K.
@@ -137,12 +145,21 @@ class ModelConfig:
         image: The encoder of the frames.
         audio: The encoder of the spectrogram. The encoders meet after every layer of the shallower
             one (`depth`), of which the deeper one has a multiple.
-        prompts: P, prompt tokens a stage.
-        stages: G: every encoder's sequence ends in P * G prompt tokens, and the prompts of stage g
-            are renewed after meeting `g * depth // stages` (paper, section 3.2).
+        modalities: "both"; or "image" or "audio" for that encoder alone: the other one's input is
+            ignored, nothing is fused, and the encoder meets nobody after each of its layers.
+        prompts: P, prompt tokens a stage; 0 for none.
+        stages: G: a prompted encoder's sequence ends in P * G prompt tokens, and those of stage g
+            are renewed after meeting `g * depth // stages` (paper, section 3.2). 0 for P tokens
+            that are given at the input and never renewed.
+        prompted: Which encoders get prompts: "both", "image" or "audio".
+        fusion: "both"; "to_image" for sound that is told to the frames alone, "to_audio" for the
+            converse; "none" leaves the sum of the encoders' features alone.
+        fusion_layers: The meetings at which encoders are fused, counted from 0; () for every one.
+        fusion_pooling: How an encoder's tokens become what the other is told: their "mean", or
+            "attention", a mean weighted by a softmax over products with a learned query.
         bottleneck: R, width of the fusion bottleneck.
         temporal_width: Of the temporal transformer's tokens.
-        temporal_depth: Its layers.
+        temporal_depth: Its layers; 0 for the mean of the frames' features, whatever their order.
         temporal_heads: Its attention heads.
         temporal_head_dim: Width of a head.
         temporal_mlp_dim: Hidden width of its MLPs.
@@ -155,8 +172,13 @@ class ModelConfig:
     num_frames: int = 16
     image: EncoderConfig = VIT_B_FRAMES
     audio: EncoderConfig = VIT_B_SPECTROGRAM
+    modalities: str = "both"
     prompts: int = 3
     stages: int = 2
+    prompted: str = "both"
+    fusion: str = "both"
+    fusion_layers: tuple[int, ...] = ()
+    fusion_pooling: str = "mean"
     bottleneck: int = 128
     temporal_width: int = 512
     temporal_depth: int = 1
@@ -175,7 +197,11 @@ class ModelConfig:
             )
         if self.image.shape[0] != self.image.shape[1]:
             raise UserError(f"model.image.shape is {self.image.shape}; expected a square")
-        if max(self.image.depth, self.audio.depth) % self.depth:
+        choices = {"modalities": MODALITIES, "prompted": PROMPTED, "fusion": FUSIONS}
+        for name, known in (choices | {"fusion_pooling": POOLINGS, "dtype": DTYPES}).items():
+            if getattr(self, name) not in known:
+                raise UserError(f"model.{name} is {getattr(self, name)!r}; expected one of {known}")
+        if max(e.depth for e in self.encoders.values()) % self.depth:
             raise UserError(
                 f"model.image.depth is {self.image.depth} and model.audio.depth "
                 f"{self.audio.depth}; expected one to be a multiple of the other, because they "
@@ -188,13 +214,53 @@ class ModelConfig:
             )
         if not 0 <= self.drop_path < 1:
             raise UserError(f"model.drop_path is {self.drop_path}; expected 0 <= rate < 1")
-        if self.dtype not in DTYPES:
-            raise UserError(f"model.dtype is {self.dtype!r}; expected one of {DTYPES}")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Refuses what is asked of an encoder or of a fusion that the model does not have."""
+        layers, alone = self.fusion_layers, self.modalities != "both"
+        if list(layers) != sorted(set(layers)) or any(i >= self.depth for i in layers):
+            raise UserError(
+                f"model.fusion_layers is {layers}; expected rising numbers of meetings, each once, "
+                f"of 0 to {self.depth - 1}"
+            )
+        if alone and self.prompted not in ("both", self.modalities):
+            raise UserError(
+                f"model.prompted is {self.prompted!r}, but model.modalities {self.modalities!r} "
+                f"leaves that encoder out; expected 'both' or {self.modalities!r}"
+            )
+        if alone and (self.fusion not in ("both", "none") or layers):
+            raise UserError(
+                f"model.fusion is {self.fusion!r} and model.fusion_layers {layers}, but one "
+                f"encoder (model.modalities {self.modalities!r}) has nothing to be fused with; "
+                "leave them as they are by default"
+            )
+        if self.fusion == "none" and layers:
+            raise UserError(
+                f"model.fusion is 'none', but model.fusion_layers {layers} fuses; expected ()"
+            )
+
+    @property
+    def encoders(self) -> dict[str, EncoderConfig]:
+        """Those that the model has, by "image" and "audio"."""
+        both = {"image": self.image, "audio": self.audio}
+        return {side: e for side, e in both.items() if self.modalities in ("both", side)}
 
     @property
     def depth(self) -> int:
         """L, how often the encoders meet: after each layer of the shallower one."""
-        return min(self.image.depth, self.audio.depth)
+        return min(encoder.depth for encoder in self.encoders.values())
+
+    @property
+    def fused(self) -> tuple[int, ...]:
+        """The meetings at which the encoders are fused."""
+        if self.modalities != "both" or self.fusion == "none":
+            return ()
+        return self.fusion_layers or tuple(range(self.depth))
+
+    def prompts_of(self, side: str) -> int:
+        """Prompt tokens a stage of the encoder "image" or "audio"."""
+        return self.prompts if self.prompted in ("both", side) else 0
 
     @property
     def image_size(self) -> int:

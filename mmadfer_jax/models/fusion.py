@@ -52,6 +52,9 @@ class FusionBottleneck(nnx.Module):
 
     Both sequences go down to the bottleneck width; each gets the other's mean over tokens, is
     brought up again and added behind a gate. Gates start at 0, so fusion starts as the identity.
+
+    `direction` "to_image" or "to_audio" adds to that side alone. Of `pooling` "attention" the mean
+    is weighted by a softmax over the tokens' products with a query, which starts as 0: as the mean.
     """
 
     def __init__(
@@ -60,17 +63,28 @@ class FusionBottleneck(nnx.Module):
         audio_width: int,
         bottleneck: int,
         *,
+        direction: str = "both",
+        pooling: str = "mean",
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
+        self.to_image, self.to_audio = (direction in ("both", d) for d in ("to_image", "to_audio"))
+        self.pooling = pooling
         self.image_down = linear(image_width, bottleneck, dtype=dtype, rngs=rngs)
         self.image_norm = layer_norm(bottleneck, NORM_EPS, rngs=rngs)
-        self.image_up = linear(bottleneck, image_width, dtype=dtype, rngs=rngs)
-        self.image_gate = nnx.Param(jnp.zeros((1,)))
+        if self.to_image:
+            self.image_up = linear(bottleneck, image_width, dtype=dtype, rngs=rngs)
+            self.image_gate = nnx.Param(jnp.zeros((1,)))
         self.audio_down = linear(audio_width, bottleneck, dtype=dtype, rngs=rngs)
         self.audio_norm = layer_norm(bottleneck, NORM_EPS, rngs=rngs)
-        self.audio_up = linear(bottleneck, audio_width, dtype=dtype, rngs=rngs)
-        self.audio_gate = nnx.Param(jnp.zeros((1,)))
+        if self.to_audio:
+            self.audio_up = linear(bottleneck, audio_width, dtype=dtype, rngs=rngs)
+            self.audio_gate = nnx.Param(jnp.zeros((1,)))
+        if pooling == "attention":  # a query pools its own side's tokens, for the other side
+            if self.to_image:
+                self.audio_query = nnx.Param(jnp.zeros((bottleneck,)))
+            if self.to_audio:
+                self.image_query = nnx.Param(jnp.zeros((bottleneck,)))
 
     def __call__(
         self, image: jax.Array, audio: jax.Array, num_frames: int
@@ -88,10 +102,23 @@ class FusionBottleneck(nnx.Module):
         """
         zv = self.image_norm(self.image_down(image))  # [B*T, N, R]
         za = self.audio_norm(self.audio_down(audio))  # [B, M, R]
-        audio_mean = jnp.repeat(za.mean(axis=1), num_frames, axis=0)  # [B*T, R]
-        image_mean = zv.reshape(audio.shape[0], -1, zv.shape[-1]).mean(axis=1)  # [B, R]
-        image_update = jax.nn.gelu(self.image_up(zv + audio_mean[:, None]), approximate=False)
-        audio_update = jax.nn.gelu(self.audio_up(za + image_mean[:, None]), approximate=False)
-        image_gate = jnp.tanh(self.image_gate[...])[:, None, None]
-        audio_gate = jnp.tanh(self.audio_gate[...])[:, None, None]
-        return image + image_gate * image_update, audio + audio_gate * audio_update
+        if self.to_image:
+            told = jnp.repeat(self._pooled(za, "audio"), num_frames, axis=0)  # [B*T, R]
+            image = self._add(image, "image", zv, told)
+        if self.to_audio:
+            told = self._pooled(zv.reshape(za.shape[0], -1, zv.shape[-1]), "image")  # [B, R]
+            audio = self._add(audio, "audio", za, told)
+        return image, audio
+
+    def _add(self, tokens: jax.Array, side: str, z: jax.Array, told: jax.Array) -> jax.Array:
+        up, gate = getattr(self, f"{side}_up"), getattr(self, f"{side}_gate")
+        update = jax.nn.gelu(up(z + told[:, None]), approximate=False)
+        return tokens + jnp.tanh(gate[...])[:, None, None] * update
+
+    def _pooled(self, z: jax.Array, side: str) -> jax.Array:
+        """One vector of a side's tokens [B, N, R], as the other side gets it: [B, R]."""
+        if self.pooling == "mean":
+            return z.mean(axis=1)
+        query = getattr(self, f"{side}_query")[...][None, None]
+        products = (z * query).sum(axis=-1) * z.shape[-1] ** -0.5
+        return (jax.nn.softmax(products, axis=1)[..., None] * z).sum(axis=1)

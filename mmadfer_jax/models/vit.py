@@ -193,6 +193,7 @@ class Encoder(nnx.Module):
 
     It has no forward pass of its own: `MmaDfer` drives the layers of two encoders side by side.
     Prompts stand at the end of the sequence and are renewed once a stage (paper, section 3.2).
+    With `prompts` 0 there are none, with `stages` 0 they are never renewed.
     """
 
     def __init__(
@@ -206,7 +207,7 @@ class Encoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.config = config
-        width, all_prompts = config.width, prompts * stages
+        width, all_prompts = config.width, prompts * max(stages, 1)
         self.cls_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
         if config.special_tokens == 2:
             self.dist_token = nnx.Param(0.02 * rngs.params.normal((1, 1, width)))
@@ -223,9 +224,11 @@ class Encoder(nnx.Module):
             )
         )
         prompt_scale = width**-0.5
-        self.prompts = nnx.Param(prompt_scale * rngs.params.normal((all_prompts, width)))
+        if prompts:
+            self.prompts = nnx.Param(prompt_scale * rngs.params.normal((all_prompts, width)))
         self.progressive_prompts = nnx.List(
-            nnx.Param(prompt_scale * rngs.params.normal((prompts, width))) for _ in range(stages)
+            nnx.Param(prompt_scale * rngs.params.normal((prompts, width)))
+            for _ in range(stages if prompts else 0)
         )
         patch, stride = config.patch, config.stride
         if config.patch_order == "columns":
@@ -247,22 +250,25 @@ class Encoder(nnx.Module):
             pictures: float32 [n, H, W, C], as the config's mean and std take them.
 
         Returns:
-            float32 [n, specials + N + P*G, D].
+            float32 [n, specials + N + P*G, D], of an encoder without prompts [n, specials + N, D].
         """
         mean, std = (jnp.array(x).reshape(1, 1, 1, -1) for x in (self.config.mean, self.config.std))
         pictures = (pictures - mean) / std
         if self.config.patch_order == "columns":
             pictures = pictures.swapaxes(1, 2)
         n, patches = pictures.shape[0], self.patch_embed(pictures)
-        specials = [self.cls_token[...]]
+        before, after = [self.cls_token[...]], []
         if self.config.special_tokens == 2:
-            specials.append(self.dist_token[...])
-        before, after = jnp.concatenate(specials, axis=1), self.prompts[...][None]
-        before, after = (jnp.broadcast_to(x, (n, *x.shape[1:])) for x in (before, after))
+            before.append(self.dist_token[...])
+        if hasattr(self, "prompts"):
+            after.append(self.prompts[...][None])
+        before, after = (
+            [jnp.broadcast_to(x, (n, *x.shape[1:])) for x in parts] for parts in (before, after)
+        )
         # Float32, to which the layers add. In bfloat16 a gate of 1e-4 leaves 99.6 % of the
         # values as they are; in the golden runs, gates' gradients are 19 % off where they are 1 %
         # off in float32, and CLS tokens 1.2 % instead of 0.7 %.
-        tokens = jnp.concatenate([before, patches, after], axis=1)
+        tokens = jnp.concatenate([*before, patches, *after], axis=1)
         return tokens + self.pos_embed[...]
 
     def feature(self, tokens: jax.Array) -> jax.Array:
@@ -274,7 +280,9 @@ class Encoder(nnx.Module):
         return jnp.mean(specials, axis=1, keepdims=True)
 
     def add_stage_prompts(self, tokens: jax.Array, stage: int) -> jax.Array:
-        """Adds the progressive prompts of `stage` to that stage's prompt tokens."""
+        """Adds the progressive prompts of `stage` to that stage's prompt tokens, if any."""
+        if not self.progressive_prompts:
+            return tokens
         stages, (prompts, _) = len(self.progressive_prompts), self.progressive_prompts[stage].shape
         first = tokens.shape[1] - (stages - stage) * prompts
         return tokens.at[:, first : first + prompts].add(self.progressive_prompts[stage][...])
@@ -286,9 +294,10 @@ class Encoder(nnx.Module):
             depth: Number of layers.
             starts: The layer after which each stage's prompts are renewed.
         """
-        prompts, width = self.progressive_prompts[0].shape
-        added = jnp.zeros((depth, len(starts) * prompts, width))
-        for stage, layer in enumerate(starts):
-            own = slice(stage * prompts, (stage + 1) * prompts)
-            added = added.at[layer, own].set(self.progressive_prompts[stage][...])
+        every = self.progressive_prompts
+        prompts = every[0].shape[0] if every else 0
+        added = jnp.zeros((depth, len(every) * prompts, self.config.width))
+        for layer, (stage, own) in zip(starts, enumerate(every), strict=False):
+            place = slice(stage * prompts, (stage + 1) * prompts)
+            added = added.at[layer, place].set(own[...])
         return added

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.pixels import resize
 
 
@@ -19,6 +20,8 @@ class Augmentation:
         aspect: Range of the crop's width / height.
         swap: Probability that a crop's width and height change places.
         flip: Probability of a left-right flip.
+        drop_sound: Share of the clips that come without their sound, as a silent clip.
+        drop_picture: Share of the clips that come with black frames; none lacks both.
     """
 
     brightness: tuple[float, float]
@@ -26,6 +29,15 @@ class Augmentation:
     aspect: tuple[float, float]
     swap: float
     flip: float
+    drop_sound: float = 0.0
+    drop_picture: float = 0.0
+
+    def __post_init__(self):
+        if min(self.drop_sound, self.drop_picture) < 0 or self.drop_sound + self.drop_picture > 1:
+            raise UserError(
+                f"config.augment.drop_sound is {self.drop_sound} and drop_picture "
+                f"{self.drop_picture}; expected shares of the clips, together at most 1"
+            )
 
 
 _TRIES = 10  # crops drawn until one fits into the picture; a square where none does
@@ -107,3 +119,30 @@ def augment(frames: jax.Array, key: jax.Array, size: int, config: Augmentation) 
     # Pillow's brightness, as the authors apply it before the crop, cuts to whole numbers.
     frames = jnp.floor(jnp.minimum(frames.astype(jnp.float32) * factor, 255.0))
     return resize(frames, size, draws.box, draws.flip)
+
+
+def drop(
+    frames: jax.Array,
+    spectrogram: jax.Array,
+    key: jax.Array,
+    silence: float,
+    config: Augmentation,
+) -> tuple[jax.Array, jax.Array]:
+    """Takes the sound or the picture of some clips away, so that a model learns to do without.
+
+    Args:
+        frames: float32 [B, T, S, S, 3], as `augment` gives them.
+        spectrogram: float32 [B, L, M].
+        key: The step's key, another than that of `augment`.
+        silence: What stands for the log-mel of a clip without sound.
+        config: How often; static under jit. Where never, nothing is drawn.
+
+    Returns:
+        Both, of the same shapes.
+    """
+    if not config.drop_sound and not config.drop_picture:
+        return frames, spectrogram
+    number = jax.random.uniform(key, (len(frames),))
+    silent, black = number < config.drop_sound, number >= 1 - config.drop_picture
+    frames = jnp.where(black[:, None, None, None, None], 0.0, frames)
+    return frames, jnp.where(silent[:, None, None], silence, spectrogram)

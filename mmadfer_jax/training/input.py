@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import jax
@@ -23,10 +23,12 @@ from absl import flags
 from mmadfer_jax import files
 from mmadfer_jax.clips import frames
 from mmadfer_jax.clips.reading import Reading
-from mmadfer_jax.data.records import RecordSource
+from mmadfer_jax.data.records import Record, RecordSource
 from mmadfer_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+# Of a clip as the model would see it, its record and its place in the source: as it shall see it.
+Alteration = Callable[[Batch, Record, int], Batch]
 
 _PATIENCE = 600.0  # seconds for a batch
 _LAST_BATCH = 5.0  # seconds for the one that is being fetched when nobody wants more
@@ -197,10 +199,12 @@ def eval_batches(
     batch_size: int,
     rows: Sequence[int] | None = None,
     num_workers: int = 0,
+    alter: Alteration | None = None,
 ) -> Batches:
     """All clips once, in order, with the frames of test time; arguments as of `train_batches`.
 
-    The last global batch is padded with empty clips where `mask` is False.
+    The last global batch is padded with empty clips where `mask` is False. `alter` changes every
+    clip before it is seen; it goes to the workers, so it can be pickled.
     """
     clips = _Clips(
         source,
@@ -208,6 +212,7 @@ def eval_batches(
         rows=_Rows(batch_size, rows, 0),
         num_batches=-(-len(source) // batch_size),
         seed=None,
+        alter=alter,
     )
     return _iterate(clips, num_workers)
 
@@ -250,6 +255,7 @@ class _Clips:
         rows: _Rows,
         num_batches: int,
         seed: int | None,
+        alter: Alteration | None = None,
     ):
         info = source.info
         if (found := int(source.labels.max())) >= len(info.classes):
@@ -258,7 +264,7 @@ class _Clips:
                 f"{len(info.classes)} classes; prepare the dataset again"
             )
         self._source, self._reading, self._rows, self._seed = source, reading, rows, seed
-        self._length = num_batches * rows.local
+        self._length, self._alter = num_batches * rows.local, alter
         self._name, self._image_shape = info.name, (info.image_size, info.image_size, 3)
 
     @property
@@ -283,7 +289,7 @@ class _Clips:
 
     def _clip(self, index: int, rng: np.random.Generator | None) -> Batch:
         record = self._source[index]
-        picked = self._reading.pick(record.num_frames, rng)
+        picked = self._reading.pick(record.num_frames, record.id, rng)
         # Filled as they come: holding all and stacking them takes as long as decoding them.
         pictures = np.empty((len(picked), *self._image_shape), np.uint8)
         for place, i in enumerate(picked):
@@ -299,12 +305,13 @@ class _Clips:
                 frames.decode_jpeg(record.frames[i], out=pictures[place])
             except ValueError as error:
                 raise UserError(f"clip {record.id} of {self._name}: {error}") from error
-        return {
+        clip = {
             "frames": pictures,
             "spectrogram": self._reading.sound(record.spectrogram),
             "label": np.int32(record.label),
             "mask": np.bool_(True),
         }
+        return clip if self._alter is None else self._alter(clip, record, index)
 
     def _padding(self) -> Batch:
         return {

@@ -15,13 +15,14 @@ import optax
 from jax.sharding import Mesh
 
 from mmadfer_jax.clips.audio import MEL_BINS
+from mmadfer_jax.clips.reading import silence
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.compute import Compute
 from mmadfer_jax.models.config import ModelConfig
-from mmadfer_jax.models.params import Params, abstract_params, apply_fn, stored_dtype
+from mmadfer_jax.models.params import Params, abstract_params, apply_fn, bind, stored_dtype
 from mmadfer_jax.models.pixels import resize
 from mmadfer_jax.training import sharding
-from mmadfer_jax.training.augment import Augmentation, augment
+from mmadfer_jax.training.augment import Augmentation, augment, drop
 from mmadfer_jax.training.epochs import Epochs
 from mmadfer_jax.training.optimizer import (
     FROZEN,
@@ -55,6 +56,7 @@ class Program:
         shapes: Shape and type of every parameter by its path.
         labels: "frozen" or "trained" for each.
         shardings: Of each.
+        augmentation: Of training clips, where there are training steps.
         batch_sharding: Of every array of a batch: clips are split over the mesh.
         replicated: A whole copy on every device.
     """
@@ -63,9 +65,9 @@ class Program:
         """Checks the settings; computes nothing.
 
         Args:
-            config: Of `model`, `compute`, `freeze` and `sharding`; of `augment` and `train` too
-                where training steps are wanted; in `train` also the fields of `Epochs`, which the
-                data give.
+            config: Of `model`, `compute`, `freeze` and `sharding`; of `augment`, `data` and `train`
+                too where training steps are wanted; in `train` also the fields of `Epochs`, which
+                the data give.
             mesh: As `sharding.make_mesh` makes it.
 
         Raises:
@@ -79,12 +81,14 @@ class Program:
                 f"{MEL_BINS} mel bins"
             )
         platform = mesh.devices.flat[0].platform
-        self.compute = Compute.from_dict(config["compute"]).on(platform, self.model.dtype)
+        self.compute = Compute.from_dict(config["compute"]).on(platform, self.model)
         self.shapes = abstract_params(self.model)
         rules = [tuple(rule) for rule in config["freeze"]]
         self.labels = freeze_labels(self.shapes, rules)
-        if "train" in config and TRAINED not in self.labels.values():
-            raise UserError("config.freeze leaves nothing to train")
+        if "train" in config:
+            self.augmentation = Augmentation(**config["augment"])
+            if TRAINED not in self.labels.values():
+                raise UserError("config.freeze leaves nothing to train")
         rules = [tuple(rule) for rule in config["sharding"]]
         self.shardings = sharding.param_shardings(mesh, self.shapes, rules)
         sharding.check_heads(self.model, self.shardings)
@@ -209,12 +213,18 @@ class Program:
         self, state: TrainState, frozen: Params, batch: Batch, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         apply = apply_fn(self.model, self.compute)
-        augmentation = Augmentation(**self.config["augment"])
         augment_key, drop_path_key = jax.random.split(jax.random.fold_in(key, state.step))
-        frames = augment(batch["frames"], augment_key, self.model.image_size, augmentation)
+        frames = augment(batch["frames"], augment_key, self.model.image_size, self.augmentation)
+        frames, sound = drop(
+            frames,
+            batch["spectrogram"],
+            jax.random.fold_in(augment_key, len(frames)),  # whose rows have the numbers below
+            silence(self.config["data"]["missing_sound"], self.model.audio.mean),
+            self.augmentation,
+        )
 
         def loss_fn(trainable: Params) -> tuple[jax.Array, jax.Array]:
-            logits = apply({**frozen, **trainable}, frames, batch["spectrogram"], drop_path_key)
+            logits = apply({**frozen, **trainable}, frames, sound, drop_path_key)
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
             return losses.mean(), logits
 
@@ -243,6 +253,27 @@ class Program:
         frames = resize(batch["frames"], self.model.image_size)
         apply = apply_fn(self.model, self.compute)
         return apply({**frozen, **trainable}, frames, batch["spectrogram"])
+
+    @functools.cached_property
+    def inspection_step(self):
+        """As `eval_step`, but gives "logits" and all that `MmaDfer` tells `on_head`, by name."""
+        trainable = {path: x.sharding for path, x in self.abstract_trainable().items()}
+        frozen = {path: x.sharding for path, x in self.abstract_frozen().items()}
+        return jax.jit(
+            self._inspection_step,
+            in_shardings=(trainable, frozen, self.batch_sharding),
+            out_shardings=self.replicated,
+        )
+
+    def _inspection_step(
+        self, trainable: Params, frozen: Params, batch: Batch
+    ) -> dict[str, jax.Array]:
+        frames = resize(batch["frames"], self.model.image_size)
+        seen: dict[str, jax.Array] = {}
+        logits = bind(self.model, {**frozen, **trainable})(
+            frames, batch["spectrogram"], compute=self.compute, on_head=seen.__setitem__
+        )
+        return {"logits": logits, **seen}
 
     def lower_train(self, batch_size: int, side: int | None = None) -> jax.stages.Lowered:
         """The training step, lowered for this mesh; `.compile()` it, and look at what it costs."""

@@ -16,7 +16,7 @@ from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import flat
 from mmadfer_jax.training import processes
 from mmadfer_jax.training.epochs import Epochs
-from mmadfer_jax.training.settings import plain
+from mmadfer_jax.training.settings import plain, sides_of
 from mmadfer_jax.weights.files import file_sha256
 
 # Settings that steer speed or place but no number: they may differ between a run and the command
@@ -117,7 +117,7 @@ def check_same_files(config: Mapping[str, Any], card: ModelCard, workdir: Path |
     Raises:
         UserError: That gives both SHA-256.
     """
-    for side in ("image", "audio"):
+    for side in sides_of(config):
         path, then = config[f"{side}_weights"], card.sources.get(side, {}).get("sha256")
         if path is None or not Path(path).is_file():
             continue  # the run has its own copy

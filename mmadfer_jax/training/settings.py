@@ -87,6 +87,12 @@ def check_settings(config: ConfigDict) -> None:
         )
 
 
+def sides_of(config: Mapping[str, Any]) -> list[str]:
+    """Of "image" and "audio" those whose encoder the model has; the other's file is not read."""
+    other = {"image": "audio", "audio": "image"}
+    return [side for side in other if config["model"]["modalities"] != other[side]]
+
+
 def resolve(
     config: ConfigDict, fold: Fold, fill: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 ) -> Settings:

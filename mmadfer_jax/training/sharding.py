@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mmadfer_jax.errors import UserError
@@ -26,6 +27,9 @@ def make_mesh(
 ) -> Mesh:
     """Arranges the devices as `data x fsdp x tensor`.
 
+    Several slices of TPUs, which only a slower network joins, split the data axis: gradients pass
+    between them once a step, layers never.
+
     Args:
         data: Size of the axis that splits clips; -1 takes what the other two leave.
         fsdp: Size of the axis that splits clips and stored parameters.
@@ -33,7 +37,7 @@ def make_mesh(
         devices: All of `jax.devices()` unless given.
 
     Raises:
-        UserError: Where the product is not the number of devices.
+        UserError: Where the product is not the number of devices, or `data` cuts through slices.
     """
     devices = jax.devices() if devices is None else devices
     count = len(devices)
@@ -44,8 +48,18 @@ def make_mesh(
             f"a mesh of data={data} x fsdp={fsdp} x tensor={tensor} does not fit {count} "
             "device(s); their product must be that number (data=-1 takes what is left)"
         )
-    shape = (data, fsdp, tensor)
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    types = (AxisType.Auto,) * 3
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices > 1 and devices[0].platform == "tpu":
+        if data % slices:
+            raise UserError(
+                f"a mesh of data={data} x fsdp={fsdp} x tensor={tensor} on {slices} slices; data "
+                f"must be a multiple of {slices}, so that fsdp and tensor stay within a slice"
+            )
+        inner = (data // slices, fsdp, tensor)
+        grid = mesh_utils.create_hybrid_device_mesh(inner, (slices, 1, 1), devices)
+        return Mesh(grid, AXES, axis_types=types)
+    return jax.make_mesh((data, fsdp, tensor), AXES, axis_types=types, devices=devices)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

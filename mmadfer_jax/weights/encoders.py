@@ -228,11 +228,10 @@ def encoder_shapes(kind: Kind, sizes: _Sizes) -> dict[str, tuple[int, ...]]:
         mean=kind.mean,
         std=kind.std,
     )
-    options = {"prompts": 1, "stages": 1, "drop_path_rate": 0.0, "dtype": jnp.float32}
+    options = {"prompts": 0, "stages": 0, "drop_path_rate": 0.0, "dtype": jnp.float32}
     encoder = nnx.eval_shape(lambda: Encoder(config, **options, rngs=nnx.Rngs(0)))
     flat = nnx.to_flat_state(nnx.state(encoder, nnx.Param))
     shapes = {".".join(map(str, path)): p.shape for path, p in flat}
-    shapes = {path: s for path, s in shapes.items() if "prompts" not in path}
     for i in range(1, sizes.depth):
         first = {path: s for path, s in shapes.items() if path.startswith("blocks.0.")}
         shapes |= {path.replace(".0.", f".{i}.", 1): s for path, s in first.items()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import FROM_FILE, EncoderConfig, ModelConfig, flat
-from mmadfer_jax.models.params import init_params
+from mmadfer_jax.models.params import abstract_params, init_params
 from mmadfer_jax.weights import positions
 from mmadfer_jax.weights.encoder_kinds import PretrainedEncoder
 from mmadfer_jax.weights.encoders import read_encoder
@@ -104,7 +104,7 @@ class Encoders:
         return fitted
 
     def params(self, config: ModelConfig) -> tuple[dict[str, np.ndarray], Sources]:
-        """What the files give, without drawing the rest.
+        """What the files of the model's encoders give, without drawing the rest.
 
         Returns:
             Parameters in float32 by path, of `pos_embed` only the rows of special tokens and
@@ -114,8 +114,8 @@ class Encoders:
             UserError: One, that names everything in which either file does not fit the model.
         """
         loaded, problems = {}, []
-        sources: Sources = {side: {"kind": "random"} for side in SIDES}
-        for side in SIDES:
+        sources: Sources = {side: {"kind": "random"} for side in config.encoders}
+        for side in config.encoders:
             if (file := getattr(self, side)) is None:
                 continue
             try:
@@ -168,6 +168,25 @@ def initial_params(
     return params, {"seed": seed, **sources}
 
 
+# A whole model and one that starts from it may differ in these: no tensor but the classifier's
+# follows from the first, and the others can leave parts out.
+_FREE = ("num_classes", "dtype", "drop_path")
+_PARTS = (
+    *("modalities", "prompts", "stages", "prompted", "temporal_depth"),
+    *("fusion", "fusion_layers", "fusion_pooling"),
+)
+
+
+def differences(config: ModelConfig, base: ModelConfig) -> dict[str, str]:
+    """In what a model differs from one that it starts from: name of the setting -> in words."""
+    here, there = flat(config.to_dict()), flat(base.to_dict())
+    return {
+        name: f"model.{name} is {here[name]!r}, there {there[name]!r}"
+        for name in here
+        if here[name] != there[name] and name not in _FREE
+    }
+
+
 def params_from_model(
     config: ModelConfig,
     params: Mapping[str, np.ndarray],
@@ -179,11 +198,12 @@ def params_from_model(
     """Parameters before the first step of fine-tuning a whole model.
 
     Args:
-        config: The sizes wanted; those of the model, but for the classes.
+        config: The sizes wanted: those of the model, but for the classes and for parts that are
+            left out. Fusion may also be added, because it starts as if it were not there.
         params: Every parameter of the model.
         base: Its config.
         classes: The model's class for each class wanted; None draws its classifier anew.
-        seed: Of a new classifier.
+        seed: Of what is drawn.
 
     Returns:
         Every parameter in float32, by path.
@@ -191,22 +211,25 @@ def params_from_model(
     Raises:
         UserError: That names every size in which the model differs.
     """
-    here, there = flat(config.to_dict()), flat(base.to_dict())
-    free = ("num_classes", "dtype", "drop_path")  # which change no tensor but the classifier's
-    wrong = [
-        f"model.{name} is {here[name]!r}, there {there[name]!r}"
-        for name in here
-        if here[name] != there[name] and name not in free
-    ]
-    if wrong:
-        raise UserError(f"config.init_from is a model of other sizes: {'; '.join(wrong)}")
-    if classes is None:
-        drawn = init_params(config, seed)
-        head = {p: np.array(drawn[p]) for p in params if p.startswith("classifier.")}
-    else:
-        order = list(classes)
-        head = {p: x[..., order] for p, x in params.items() if p.startswith("classifier.")}
-    return {**params, **head}
+    shapes, given, differ = abstract_params(config), dict(params), differences(config, base)
+    for side in config.encoders:
+        path = f"{side}_encoder.pos_embed"
+        if (
+            config.prompts_of(side) == 0 and path in given
+        ):  # the last positions are those of prompts
+            given[path] = given[path][:, : shapes[path].shape[1]]
+    anew = [path for path in shapes if path.startswith("fusion.") and path not in given]
+    for path in (path for path in shapes if path.startswith("classifier.")):
+        if classes is None:
+            anew.append(path)
+        else:
+            given[path] = given[path][..., list(classes)]
+    kept = [path for path in shapes if path not in anew]
+    fits = all(path in given and given[path].shape == shapes[path].shape for path in kept)
+    if not fits or not differ.keys() <= set(_PARTS):
+        raise UserError(f"config.init_from is a model of other sizes: {'; '.join(differ.values())}")
+    drawn = init_params(config, seed) if anew else {}
+    return {path: np.array(drawn[path]) if path in anew else given[path] for path in shapes}
 
 
 def encoder_from_file(file: TensorFile) -> PretrainedEncoder:

@@ -68,6 +68,8 @@ LAYOUT = rules(
 # How the names of a released checkpoint begin.
 ROOT = r"(?:image_encoder|audio_model|temporal_net)\."
 
+_WHOLE = ModelConfig()
+
 # Classifier heads left over from the encoders' own pre-training; no forward pass reads them.
 LEFTOVERS = r"(image_encoder|audio_model)\.head\.(weight|bias)"
 
@@ -205,6 +207,19 @@ def check_authors_program(config: ModelConfig) -> None:
         for name in names
         if getattr(found, name) != getattr(theirs, name)
     ]
+    parts = ("modalities", "prompted", "fusion", "fusion_pooling")
+    wrong += [
+        f"model.{name} is {getattr(config, name)!r}, there it is {getattr(_WHOLE, name)!r}"
+        for name in parts
+        if getattr(config, name) != getattr(_WHOLE, name)
+    ]
+    wrong += [
+        f"model.{name} is 0, there 1 or more"
+        for name in ("prompts", "stages", "temporal_depth")
+        if not getattr(config, name)
+    ]
+    if config.fusion_layers and len(config.fusion_layers) < config.depth:
+        wrong.append(f"model.fusion_layers is {config.fusion_layers}, there every layer is fused")
     wrong += [
         f"model.{side}.stride is {encoder.stride}, there patches of {encoder.patch} do not overlap"
         for side, encoder in (("image", config.image), ("audio", config.audio))
@@ -218,7 +233,7 @@ def check_authors_program(config: ModelConfig) -> None:
         wrong.append(
             f"the encoders have {config.image.depth} and {config.audio.depth} layers, there equal"
         )
-    if config.depth % config.stages:
+    if config.stages and config.depth % config.stages:
         wrong.append(f"{config.stages} stages do not divide {config.depth} layers")
     if wrong:
         raise UserError(

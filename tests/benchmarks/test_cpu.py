@@ -16,4 +16,6 @@ def test_every_part_is_measured_in_a_process_of_its_own():
         for program in ("ours", "torch", "products"):
             assert line[f"{program}_{work}_seconds"] > 0
         assert {f"{work}_to_torch", f"{work}_to_products"} <= line.keys()
+    assert line["shards_seconds"] > 0
+    assert line["share_of_synthetic"] > 0
     assert (line["batch"], line["threads"], line["toy"]) == (1, 2, True)

@@ -59,6 +59,11 @@ SIZES = {
     ),
     "AST": changed(ModelConfig(), depth=2, **AST),
     "two temporal layers": changed(ModelConfig(), depth=2, temporal_depth=2, prompts=4, stages=1),
+    "parts left out": changed(
+        ModelConfig(), depth=2, prompted="image", fusion="to_image", fusion_layers=(1,), stages=0
+    ),
+    "the mean of frames": changed(ModelConfig(), depth=2, fusion="none", temporal_depth=0),
+    "sound alone": changed(ModelConfig(), depth=2, modalities="audio", prompts=0, stages=1),
 }
 
 

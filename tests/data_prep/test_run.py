@@ -406,9 +406,12 @@ def test_synthetic_clips_are_not_rendered_to_a_url():
         main(["--dataset=synthetic", "--out=memory://out"])
 
 
-def test_synthetic_clips_are_rendered_into_the_folder_and_prepared(tmp_path, monkeypatch, capsys):
-    def render(folder: Path, *, clips, seed, workers, progress):
-        assert (clips, seed, workers) == (14, 5, 1)
+@pytest.mark.parametrize("pair", [False, True])
+def test_synthetic_clips_are_rendered_into_the_folder_and_prepared(
+    pair, tmp_path, monkeypatch, capsys
+):
+    def render(folder: Path, *, clips, seed, workers, pair, progress):
+        asked.append((clips, seed, workers, pair))
         (folder / "clips").mkdir(parents=True, exist_ok=True)
         table = "path,label,split\n"
         for number in range(clips):
@@ -420,13 +423,15 @@ def test_synthetic_clips_are_rendered_into_the_folder_and_prepared(tmp_path, mon
         labels.write_text(table)
         return labels
 
+    asked = []
     monkeypatch.setattr(synthetic, "render_dataset", render)
     out = tmp_path / "out"
     command = [f"--out={out}", "--clips=14", "--seed=5", "--workers=1", "--faces=none"]
-    main(["--dataset=synthetic", "--image_size=32", *command])
+    main(["--dataset=synthetic", "--image_size=32", *command, *(["--pair"] if pair else [])])
+    assert asked == [(14, 5, 1, pair)]
     info = DatasetInfo.load(out)
     assert info.name == "synthetic"
-    assert info.classes == synthetic.CLASSES
+    assert info.classes == synthetic.CLASSES + (synthetic.PAIR if pair else ())
     assert info.splits == {"test": 7, "train": 7}
     assert len(RecordSource(out, ["train"])) == 7
     assert "rendering: 14 of 14 clips" in capsys.readouterr().err

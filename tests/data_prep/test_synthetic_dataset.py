@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from upath import UPath
 
-from data_prep.synthetic import CLASSES, render_clip, render_dataset
-from data_prep.synthetic.dataset import _VERSION, _assign, person_seed
+from data_prep.synthetic import CLASSES, PAIR, render_clip, render_dataset
+from data_prep.synthetic.dataset import _VERSION, _assign, _parts, person_seed
 from data_prep.synthetic.sample import SAMPLE_RATE, sample_clip
 from data_prep.synthetic.voice import synthesise
 from mmadfer_jax.errors import UserError
@@ -44,18 +44,41 @@ def test_table_lists_every_clip_with_balanced_classes(folder):
 
 
 def test_every_person_plays_every_class_and_is_in_one_split():
-    rows = _assign(7 * 20 + 3, seed=0, test_share=0.2)
+    rows = _assign(7 * 20 + 3, 0, 0.2, _parts(pair=False))
     classes, splits = collections.defaultdict(list), collections.defaultdict(set)
-    for _, label, split, person in rows:
-        classes[person].append(label)
+    for _, part, split, person in rows:
+        classes[person].append(CLASSES[part.label])
         splits[person].add(split)
     assert all(len(found) == 1 for found in splits.values())
     assert sum(found == {"test"} for found in splits.values()) == 4
     complete = [sorted(found) == sorted(CLASSES) for found in classes.values()]
     assert sum(complete) == 20
     # The person that lacks classes is no test person: the test split is balanced.
-    test = collections.Counter(label for _, label, split, _ in rows if split == "test")
+    test = collections.Counter(part for _, part, split, _ in rows if split == "test")
     assert set(test.values()) == {4}
+
+
+def test_the_pair_has_both_pictures_and_both_voices_equally_often(tmp_path):
+    render_dataset(tmp_path, clips=22, workers=2, test_share=0.5, pair=True)
+    counts = collections.Counter((row["label"], row["split"]) for row in read_table(tmp_path))
+    assert counts == {
+        (name, split): 2 if name in PAIR else 1
+        for name in CLASSES + PAIR
+        for split in ("train", "test")
+    }
+    rows = _assign(22, 0, 0.5, _parts(pair=True))
+    film = {part: _frames(tmp_path / path) for path, part, _, person in rows if person == 0}
+    one, other = len(CLASSES), len(CLASSES) + 1
+    for take in (0, 1):
+        np.testing.assert_array_equal(film[one, take], film[other, take])
+    assert (film[one, 0] != film[one, 1]).any()
+    with pytest.raises(UserError, match=r"synthetic clips of other settings \(.*'pair': True"):
+        render_dataset(tmp_path, clips=22, test_share=0.5)
+
+
+def _frames(path):
+    with av.open(str(path)) as file:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
 
 
 def test_names_and_places_do_not_tell_labels(folder):
@@ -71,8 +94,8 @@ def test_names_and_places_do_not_tell_labels(folder):
 
 
 def test_a_clip_is_h264_and_aac_with_all_frames(folder):
-    for path, label, _, person in _assign(CLIPS, seed=3, test_share=0.5)[:3]:
-        clip = sample_clip(CLASSES.index(label), person_seed(3, person))
+    for path, part, _, person in _assign(CLIPS, 3, 0.5, _parts(pair=False))[:3]:
+        clip = sample_clip(part.label, person_seed(3, person))
         path = folder / path
         assert path.stat().st_size < 100_000
         with av.open(str(path)) as file:
@@ -185,7 +208,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"clips": 13}, {"clips": 70, "test_share": 1.0}])
 def test_too_few_clips_are_refused(tmp_path, settings):
-    with pytest.raises(UserError, match="each of the 7 classes"):
+    with pytest.raises(UserError, match="a person with all of 7 clips"):
         render_dataset(tmp_path / "new", **settings)
     assert not (tmp_path / "new").exists()
 
@@ -206,5 +229,5 @@ def test_a_broken_render_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_an_unknown_label_is_refused(tmp_path):
-    with pytest.raises(UserError, match="label 7"):
-        render_clip(7, 1, tmp_path / "clip.mp4")
+    with pytest.raises(UserError, match="label 9 is not"):
+        render_clip(9, 1, tmp_path / "clip.mp4")

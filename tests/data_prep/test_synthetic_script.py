@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from data_prep.synthetic.sample import Picture, Voice, expression_contour, sample_clip, syllables
-from data_prep.synthetic.script import ACTIONS, CLASSES, MOTIONS, SCRIPTS, TRACK
+from data_prep.synthetic.script import ACTIONS, CLASSES, MOTIONS, PAIR, TAKES, TRACK
 
 SEEDS = range(40)
 
 
-def clip_of(name, seed):
-    return sample_clip(CLASSES.index(name), seed)
+def clip_of(name, seed, take=0):
+    return sample_clip((*CLASSES, *PAIR).index(name), seed, take)
 
 
 def same(a, b):
@@ -28,7 +28,7 @@ def backwards(picture):
 
 def test_classes_are_those_of_dfew():
     assert CLASSES == ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
-    assert set(SCRIPTS) == set(CLASSES)
+    assert tuple(TAKES) == CLASSES + PAIR
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -53,6 +53,35 @@ def test_happy_and_neutral_differ_only_in_the_order_of_frames(seed):
     smile = TRACK.index("corner_pull")
     peaks = [np.argmax(c.picture.track[:, smile]) for c in (happy, neutral)]
     assert peaks[1] < len(happy.picture.track) / 2 < peaks[0]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_neither_modality_tells_the_pair(seed):
+    """Both classes show the same two pictures and speak with the same two voices, crosswise."""
+    (one, other), (first, second) = (
+        [clip_of(name, seed, take) for take in (0, 1)] for name in PAIR
+    )
+    assert same(one.picture, first.picture)
+    assert same(other.picture, second.picture)
+    assert same(one.voice, second.voice)
+    assert same(other.voice, first.voice)
+    assert np.abs(one.picture.track - other.picture.track).max() > 0.5
+    assert not np.allclose(one.voice.pitch, other.voice.pitch, rtol=0.05)
+
+
+def test_lips_do_not_tell_the_voice_of_the_pair():
+    talk = TRACK.index("talk")
+    one, other = (clip_of("Congruent", 4, take).picture.track[:, talk] for take in (0, 1))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", PAIR)
+@pytest.mark.parametrize("take", [0, 1])
+@pytest.mark.parametrize("other", CLASSES)
+def test_the_pair_is_told_from_other_classes_by_its_pictures(name, take, other):
+    apexes = [clip_of(n, 5, t).picture.track for n, t in ((name, take), (other, 0))]
+    muscles = [track[:, : len(ACTIONS)].max(axis=0) for track in apexes]
+    assert np.abs(muscles[0] - muscles[1]).max() > 0.5
 
 
 @pytest.mark.parametrize("names", list(itertools.combinations(CLASSES, 2)), ids="-".join)
@@ -81,7 +110,7 @@ def test_nothing_but_face_and_manner_depends_on_the_class(seed):
         for name in ("samples", "tract", "room", "noise_seed"):
             assert getattr(clip.voice, name) == getattr(first.voice, name)
         moves, those = (c.picture.track[:, len(ACTIONS) :] for c in (clip, first))
-        if SCRIPTS[CLASSES[clip.label]][2]:
+        if TAKES[CLASSES[clip.label]][0].backwards:
             moves = moves[::-1]
         for k, name in enumerate(MOTIONS):
             if name != "talk":
@@ -108,7 +137,7 @@ def test_a_clip_is_a_function_of_class_and_seed():
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_expressions_go_through_onset_apex_and_offset(name):
-    face, _, reverse = SCRIPTS[name]
+    face, _, reverse = TAKES[name][0]
     share = np.linspace(0, 1, 1001)
     for stretch in ((0.0, 0.0), (0.04, -0.04), (-0.04, 0.04)):
         curve = expression_contour(share, face, np.array(stretch))
@@ -130,7 +159,8 @@ def test_expressions_go_through_onset_apex_and_offset(name):
 
 def test_syllables_are_the_same_backwards():
     times = (np.arange(40) + 0.5) / 20
-    for _, manner, _ in SCRIPTS.values():
+    for take in (take for takes in TAKES.values() for take in takes):
+        manner = take.voice
         loudness, index = syllables(times, 2.0, manner, np.array((0.3, -0.5, 0.8)))
         np.testing.assert_allclose(loudness, loudness[::-1], atol=1e-12)
         assert index.max() + 1 == pytest.approx(manner.rate * 2.0 * 0.8, abs=1.0)

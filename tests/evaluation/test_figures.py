@@ -4,7 +4,7 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
-from mmadfer_jax.evaluation import figures
+from mmadfer_jax.evaluation import drawing, figures
 
 
 def picture(path, dpi: int = 300) -> np.ndarray:
@@ -24,7 +24,7 @@ def example(classes: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("classes", "side"), [(2, 2.0), (7, 3.5), (43, 8.17)])
 def test_a_confusion_matrix_has_room_for_its_classes(tmp_path, monkeypatch, classes, side):
-    monkeypatch.setattr(figures, "_DPI", 72)  # a large picture takes seconds
+    monkeypatch.setattr(drawing, "DPI", 72)  # a large picture takes seconds
     names = [f"disappointment and helplessness {k}" for k in range(classes)]
     path = tmp_path / "matrix.png"
     figures.confusion_matrix_figure(example(classes), names, path)

@@ -80,13 +80,14 @@ def test_attention_is_softmax_of_products():
 
 
 def test_the_attention_is_chosen_by_platform_and_type():
-    assert Compute().on("gpu", "bfloat16").attention == "cudnn"
-    for platform, dtype in (("gpu", "float32"), ("tpu", "bfloat16"), ("cpu", "bfloat16")):
-        assert Compute().on(platform, dtype).attention == "xla"
-        with pytest.raises(UserError, match=rf"'cudnn' with {dtype} on {platform}.*'auto'"):
-            Compute(attention="cudnn").on(platform, dtype)
+    half = changed(SMALL, dtype="bfloat16")
+    assert Compute().on("gpu", half).attention == "cudnn"
+    for platform, model in (("gpu", SMALL), ("tpu", half), ("cpu", half)):
+        assert Compute().on(platform, model).attention == "xla"
+        with pytest.raises(UserError, match=rf"'cudnn' with {model.dtype} on {platform}.*'auto'"):
+            Compute(attention="cudnn").on(platform, model)
     for name in ATTENTIONS[1:]:
-        assert Compute(attention=name).on("gpu", "bfloat16").attention == name
+        assert Compute(attention=name).on("gpu", half).attention == name
 
 
 def test_a_program_refuses_what_it_does_not_know():

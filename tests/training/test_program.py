@@ -1,3 +1,4 @@
+import math
 import re
 
 import pytest
@@ -20,6 +21,7 @@ MODEL = changed(
     audio_mlp_dim=136,
 )
 _IN_A_HURRY = {"xla_backend_optimization_level": 0}
+_CONSTANT = re.compile(r"stablehlo\.constant dense.*: tensor<((?:\d+x)*)\w+>")
 _PRODUCT = re.compile(r"= \w+\[([\d,]*)\]\S* (?:dot|convolution|custom-call)\(")
 
 
@@ -58,3 +60,12 @@ def test_gradients_of_frozen_weights_are_not_computed(matrices):
     )  # of each encoder: patches, D x D, and both of the MLP, which are alike
     assert matrices <= set(_products("trained"))
     assert not matrices & set(_products("frozen"))
+
+
+@pytest.mark.parametrize("step", ["lower_train", "lower_eval"])
+def test_no_large_constant_is_left_for_the_compiler_to_fold(step):
+    """Weights are arguments: a patch embedding of constants took 33 s to compile."""
+    text = getattr(program_of(MODEL), step)(2).as_text()
+    sizes = [math.prod(map(int, shape.split("x")[:-1])) for shape in _CONSTANT.findall(text)]
+    assert len(sizes) > 10
+    assert max(sizes) <= 25  # the learning rates of 25 epochs; at full size it is the same

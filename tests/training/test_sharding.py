@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -18,6 +20,33 @@ def test_a_mesh_must_use_all_devices():
         sharding.make_mesh(data=3)
     with pytest.raises(UserError, match="tensor=8"):
         sharding.make_mesh(tensor=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What of a TPU the arrangement of devices looks at: two slices of 2 x 4 chips have 16."""
+
+    id: int
+    slice_index: int
+    coords: tuple[int, int, int]
+    process_index: int = 0
+    core_on_chip: int = 0
+    platform: str = "tpu"
+    device_kind: str = "TPU v5 lite"
+    client: None = None
+
+
+def test_slices_split_the_data_axis_alone():
+    places = [(x, y, 0) for y in range(4) for x in range(2)]
+    chips = [Chip(8 * k + i, k, place) for i, place in enumerate(places) for k in range(2)]
+    for axes in ({}, {"fsdp": 4}, {"fsdp": 2, "tensor": 4}):
+        mesh = sharding.make_mesh(**axes, devices=chips)
+        slices = np.vectorize(lambda chip: chip.slice_index)(mesh.devices)
+        assert slices.shape == tuple(mesh.shape.values())
+        assert [set(part.flat) for part in np.split(slices, 2)] == [{0}, {1}]
+        assert {chip.id for chip in mesh.devices.flat} == set(range(16))
+    with pytest.raises(UserError, match=r"data=1 x fsdp=16 x tensor=1 on 2 slices; data must be a"):
+        sharding.make_mesh(fsdp=16, devices=chips)
 
 
 def test_rules_cover_all_and_must_divide():

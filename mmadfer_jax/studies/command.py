@@ -1,0 +1,130 @@
+"""What the commands `folds` and `study` share: their flags, and how they go about the runs."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+
+from mmadfer_jax import files
+from mmadfer_jax.errors import UserError
+from mmadfer_jax.studies.lease import STALE_AFTER
+from mmadfer_jax.studies.outcome import FINISHED, Outcome, look
+from mmadfer_jax.studies.plan import Run
+from mmadfer_jax.studies.work import Stopped, Work
+from mmadfer_jax.training.log import console
+from mmadfer_jax.training.processes import PREEMPTED
+
+REPORT = "report"
+_LEAST_STALE = 60.0  # seconds
+# Of a run that another command has: it will write the report too.
+Report = Callable[[Path, Sequence[Outcome], Mapping[str, str]], None]
+
+
+def add_flags(parser: argparse.ArgumentParser, what: str) -> None:
+    """Adds the flags that both commands have.
+
+    Args:
+        parser: Of the command.
+        what: "folds" or "arms", of which `--only` takes some.
+    """
+    add = parser.add_argument
+    add("--workdir", required=True, metavar="DIR", help="of the runs and the report")
+    add("--only", metavar="A,B", help=f"{what} to train; the others are left to other commands")
+    add("--jobs", type=int, default=1, metavar="N", help="runs that train at once here (1)")
+    add("--list", action="store_true", help="print a command for each run, train nothing")
+    add("--report", action="store_true", help="write the report of what is there, train nothing")
+    add(
+        "--stale_after",
+        type=float,
+        default=STALE_AFTER,
+        metavar="SECONDS",
+        help="without a sign of life until a run of another machine is taken over (%(default)g)",
+    )
+
+
+def open_folder(flags: argparse.Namespace) -> Path:
+    """The work directory, on a disk.
+
+    Raises:
+        UserError: It is a URL or a file, or a flag has a bad value.
+    """
+    if flags.jobs < 1:
+        raise UserError(f"--jobs={flags.jobs}; expected 1 or more")
+    if flags.stale_after < _LEAST_STALE:
+        raise UserError(
+            f"--stale_after={flags.stale_after:g}; expected {_LEAST_STALE:g} or more: a run may "
+            "still save its state when its command was killed"
+        )
+    folder = files.as_path(flags.workdir)
+    if files.is_remote(folder):
+        raise UserError(
+            f"--workdir={folder}: folds and studies lie on a disk, which several machines may "
+            "share; main.py trains a single run into a bucket"
+        )
+    if folder.is_file():
+        raise UserError(f"--workdir={folder} is a file; give a folder")
+    return folder
+
+
+def list_commands(module: str, arguments: Sequence[str], selections: Sequence[str]) -> None:
+    """Prints a command for each run, in an order that does not depend on what is finished.
+
+    Args:
+        module: Of the command.
+        arguments: Those it was called with.
+        selections: The flag of each run that selects it alone.
+    """
+    own = ("--list", "--only", "--run", "--jobs")
+    kept, skip = [], False
+    for argument in arguments:
+        if skip or argument.split("=", 1)[0] in own:
+            skip = not skip and argument in own and argument != "--list"
+            continue
+        kept.append(argument)
+    for selection in selections:
+        print(shlex.join(["python", "-m", f"mmadfer_jax.{module}", *kept, selection]))
+
+
+def carry_out(
+    folder: Path,
+    runs: Sequence[Run],
+    wanted: Sequence[Run],
+    flags: argparse.Namespace,
+    write: Report,
+) -> None:
+    """Trains the wanted runs, writes the report of all, and exits with 1 where a run failed.
+
+    Args:
+        folder: Of the study.
+        runs: All of it.
+        wanted: Those that this command may train.
+        flags: The command's.
+        write: Writes a report into a folder, given all outcomes and why others are open.
+    """
+    # Parents compute nothing; they only count. Devices are for the processes that train.
+    jax.config.update("jax_platforms", "cpu")
+    work, held = None, {}
+    if not flags.report:
+        work = Work(folder, wanted, stale_after=flags.stale_after)
+        try:
+            work.train(flags.jobs)
+        except Stopped as stopped:
+            print(f"stopped: {stopped}", file=sys.stderr)
+            sys.exit(PREEMPTED)
+        held = work.held_elsewhere()
+        for name, holder in held.items():
+            console().print(f"{name}: is trained by {holder}")
+    elif not folder.is_dir():
+        raise UserError(f"--workdir={folder}: no such folder")
+    outcomes = [look(run, folder / run.name) for run in runs]
+    finished = {found.run.name for found in outcomes if found.state == FINISHED}
+    print(f"{len(finished)} of {len(runs)} runs are finished")
+    if finished:
+        why_open = {name: f"is trained by {holder}" for name, holder in held.items()}
+        write(folder / REPORT, outcomes, why_open)
+        print(f"report: {folder / REPORT}")
+    if work and {run.name for run in wanted} - finished - held.keys():
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Any video: from a file and a model to a timeline, in one pass."""
