@@ -26,6 +26,7 @@ STYLE = """
   background: var(--background-fill-secondary); overflow-wrap: anywhere; }
 """
 _PROGRESS = gr.Progress()
+_CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
 _PEOPLE = {"all people": "all", "the largest face": "largest"}
 # Fonts of the machine, since others would be asked of a server elsewhere.
 _FONTS = ["system-ui", "sans-serif"]
@@ -70,6 +71,7 @@ def make_page(model: TrainedModel, answering: Answering, limits: str, at: str) -
             clip = gr.Video(
                 sources=["upload", "webcam"],
                 label="A clip: choose or record one",
+                webcam_options=gr.WebcamOptions(constraints=_CAMERA),
                 height=360,
                 buttons=[],
                 scale=3,

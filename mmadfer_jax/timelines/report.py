@@ -51,8 +51,7 @@ def write_report(
             _problems(timeline),
             _stage(timeline, running, source),
             _timeline(timeline, running),
-            "<h2>Each person on the whole</h2>",
-            _people(timeline),
+            _people(timeline) * bool(running),
             _files(there),
             "<h2>Settings</h2>",
             _settings(timeline),
@@ -174,7 +173,8 @@ def _people(timeline: Timeline) -> str:
     titles = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = "".join(f"<tr>{line}</tr>" for line in body)
     return (
-        f'<div class="card scroll"><table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody>'
+        '<h2>Each person on the whole</h2><div class="card scroll"><table><thead>'
+        f"<tr>{titles}</tr></thead><tbody>{lines}</tbody>"
         '</table></div><p class="soft">Under each class the mean of its probability.</p>'
     )
 
