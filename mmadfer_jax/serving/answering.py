@@ -108,6 +108,6 @@ def _said(error: BaseException) -> str | None:
 def _clean(name: str) -> str:
     """A name that is safe on a disk, in a page and in a table, and that no other file here has."""
     name = re.sub(r'[/\\:*?"<>|]', "_", one_line(name)).strip(". ")
-    stem, dot, suffix = name.rpartition(".")
-    stem = (stem if dot else name)[:_LONGEST_NAME] or "clip"
-    return f"{'clip_' * stem.lower().startswith(_OWN)}{stem}{dot}{suffix[:8]}"
+    path = Path(name or "clip")
+    stem, suffix = path.stem[:_LONGEST_NAME], path.suffix[:8]
+    return f"{'clip_' * stem.lower().startswith(_OWN)}{stem}{suffix}"

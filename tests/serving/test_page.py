@@ -1,6 +1,8 @@
 """The page in a real browser, on a small model; left out where there is no Gradio or Chromium."""
 
+import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
@@ -17,12 +19,12 @@ from urllib.parse import urlsplit
 import pytest
 from browser import WIDTHS, chromium, overflow, page_of
 from conftest import SMALL
+from golden_weights import random_params
 from video_files import corners, write_video
 
 from data_prep.synthetic import render_clip
 from mmadfer_jax.card import ModelCard
 from mmadfer_jax.clips.clip import PrepareSettings
-from mmadfer_jax.models.params import init_params
 from mmadfer_jax.weights.model_files import save_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,12 +64,12 @@ def server(tmp_path_factory) -> Iterator[_Server]:
         preparation=PrepareSettings(image_size=32, sample_rate=16000, min_face=60).to_dict(),
         data={"name": "the clips of a test", "train": {"clips": 1234}},
     )
-    save_model(folder / "small.safetensors", init_params(SMALL, 0), card, layout="own")
+    save_model(folder / "small.safetensors", random_params(SMALL), card, layout="own")
     temporary = tmp_path_factory.mktemp("temporary")
     server = _serve(folder / "small.safetensors", temporary)
     yield server
     server.process.send_signal(signal.SIGTERM)
-    server.process.wait(30)
+    server.process.communicate(timeout=30)
     assert list(temporary.glob("mmadfer_page_*")) == []
 
 
@@ -182,10 +184,11 @@ def test_recorded_clip(browser, server):
 
 
 def _request(server: _Server, method: str, path: str, body=None, headers=None):
-    connection = http.client.HTTPConnection(urlsplit(server.address).netloc, timeout=20)
-    connection.request(method, path, body, headers or {})
-    response = connection.getresponse()
-    return response.status, response.read().decode(errors="replace")
+    place = urlsplit(server.address).netloc
+    with contextlib.closing(http.client.HTTPConnection(place, timeout=60)) as connection:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read().decode(errors="replace")
 
 
 def _upload(server: _Server, name: str, data: bytes) -> tuple[int, str]:
@@ -230,13 +233,18 @@ def test_no_other_file_of_the_machine_is_given_away(server, tmp_path):
     (number,) = (
         each["id"] for each in json.loads(config)["dependencies"] if len(each["inputs"]) == 4
     )
-    for file in ({"path": str(secret)}, {"path": "/etc/hostname"}):
+    own = f"{server.address}/config"
+    upload = server.folder / "uploads/../secret.mp4"
+    paths = (secret, upload, "/etc/hostname", "secret.mp4", own, f"{own}/../../x.mp4")
+    for path, stream in itertools.product(paths, (False, True)):
+        file = {"path": str(path), "url": str(path), "is_stream": stream}
         data = [{**file, "meta": {"_type": "gradio.FileData"}}, "all people", 2, 0.5]
         body = {"data": data, "fn_index": number, "session_hash": "abc"}
         kind = {"Content-Type": "application/json"}
         status, _ = _request(server, "POST", "/gradio_api/queue/join", json.dumps(body), kind)
         assert status == 200
         _, told = _request(server, "GET", "/gradio_api/queue/data?session_hash=abc")
-        assert '"success":false' in told
+        assert '"success":false' in told, path
+        assert "refusal" not in told
     assert secret.exists()
     assert not server.files("uploads")
