@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import ipaddress
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -67,6 +68,8 @@ def _serve(model, flags: argparse.Namespace, listener: socket.socket, folder: Pa
         print("note: whoever reaches this address can use the page", file=sys.stderr)
     port = listener.getsockname()[1]
     print(f"open http://{flags.host}:{port} (Ctrl-C ends it)", flush=True)
+    # The server ends well and then sends the signal again; so the folder is deleted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
     uvicorn.Server(config).run(sockets=[listener])
 

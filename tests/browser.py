@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Chromium as root wants the first; the others keep it from asking for anything by itself.
+# Chromium as root wants the first. The others keep it from asking for anything by itself, and give
+# it a camera that it makes up.
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -18,6 +19,8 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 )
 WIDTHS = (1200, 700, 390)  # of a desk, a tablet and a telephone
 

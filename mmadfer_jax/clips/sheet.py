@@ -7,7 +7,7 @@ import numpy as np
 
 from mmadfer_jax.clips.audio import MEL_BINS
 
-_GAP = 3  # pixels
+GAP = 3  # pixels between frames
 _MEL_RANGE = (-16.0, 4.0)  # natural log of energy: silence to loud
 
 
@@ -20,8 +20,8 @@ def contact_sheet(frames: Sequence[np.ndarray], columns: int, side: int) -> np.n
         side: Of the square that each becomes, pixels.
     """
     rows = -(-len(frames) // columns)
-    pitch = side + _GAP
-    sheet = np.full((rows * pitch - _GAP, columns * pitch - _GAP, 3), 255, np.uint8)
+    pitch = side + GAP
+    sheet = np.full((rows * pitch - GAP, columns * pitch - GAP, 3), 255, np.uint8)
     for number, frame in enumerate(frames):
         y, x = (place * pitch for place in divmod(number, columns))
         cell = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)

@@ -1,6 +1,5 @@
 """From a clip that somebody sent to a folder of what is said of it."""
 
-import copy
 import dataclasses
 import re
 import shutil
@@ -10,8 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mmadfer_jax.errors import UserError, describe
 from mmadfer_jax.serving.limits import Limits, check
@@ -84,9 +81,11 @@ class Answering:
     ) -> None:
         progress(0, "looking at the file")
         check(video, self._limits)
-        model = _watched(self._model, Watching(folder))
-        timeline = model.timeline(
-            video, progress=lambda share: progress(0.8 * share, "looking and listening"), **settings
+        timeline = self._model.timeline(
+            video,
+            progress=lambda share: progress(0.8 * share, "looking and listening"),
+            watching=Watching(folder),
+            **settings,
         )
         progress(0.8, "writing the files")
         # Nobody elsewhere needs to know where things lie on this machine.
@@ -106,21 +105,9 @@ def _said(error: BaseException) -> str | None:
     return describe(error) if isinstance(error, Exception) else None
 
 
-def _watched(model: TrainedModel, watching: Watching) -> TrainedModel:
-    """The same model, which shows what it is asked."""
-
-    def logits(frames: np.ndarray, spectrogram: np.ndarray) -> np.ndarray:
-        watching(frames, spectrogram)
-        return model.logits(frames, spectrogram)
-
-    watched = copy.copy(model)
-    watched.logits = logits
-    return watched
-
-
 def _clean(name: str) -> str:
     """A name that is safe on a disk, in a page and in a table, and that no other file here has."""
     name = re.sub(r'[/\\:*?"<>|]', "_", one_line(name)).strip(". ")
-    stem, dot, suffix = name.rpartition(".")
-    stem = (stem if dot else name)[:_LONGEST_NAME] or "clip"
-    return f"{'clip_' * stem.lower().startswith(_OWN)}{stem}{dot}{suffix[:8]}"
+    path = Path(name or "clip")
+    stem, suffix = path.stem[:_LONGEST_NAME], path.suffix[:8]
+    return f"{'clip_' * stem.lower().startswith(_OWN)}{stem}{suffix}"

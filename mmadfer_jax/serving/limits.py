@@ -41,6 +41,8 @@ def check(path: Path, limits: Limits) -> None:
         streams = [*containers.videos(container), *container.streams.audio]
         if not streams:
             raise UserError(f"{path}: holds neither pictures nor sound")
+        if containers.videos(container):
+            containers.video_stream(path, container)  # complains of unknown formats
         for stream in containers.videos(container):
             _check_picture(path, stream, limits)
         _check_length(path, container, streams, limits)

@@ -5,6 +5,8 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
+from gradio.data_classes import FileData
+from gradio.utils import get_upload_folder
 
 from mmadfer_jax import pages
 from mmadfer_jax.errors import UserError
@@ -20,14 +22,42 @@ _FOLLOW = (
     "new ResizeObserver(() => { this.style.height = d.scrollHeight + 'px'; }).observe(d);"
 )
 STYLE = """
+.gradio-container { max-width: 1240px !important; }
 .report { width: 100%; height: 900px; border: 0; border-radius: 10px; display: block; }
 .refusal { padding: 12px 16px; border-left: 4px solid #b26a00; border-radius: 6px;
   background: var(--background-fill-secondary); overflow-wrap: anywhere; }
 """
 _PROGRESS = gr.Progress()
+_CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
 _PEOPLE = {"all people": "all", "the largest face": "largest"}
 # Fonts of the machine, since others would be asked of a server elsewhere.
 _FONTS = ["system-ui", "sans-serif"]
+
+
+class Clip(gr.Video):
+    """A video that somebody sent, and nothing else.
+
+    Gradio trusts the path in a request where an application is mounted, and fetches what it is if
+    it is a URL.
+    """
+
+    is_template = True  # it looks as what it is made of
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None):
+        """As Gradio's, for uploads alone."""
+        _check_sent(url_or_file_path)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+    def preprocess(self, payload: FileData | None) -> str | None:
+        """As Gradio's, for uploads alone."""
+        if payload is not None:  # a stream comes here without the other
+            _check_sent(payload.path)
+        return super().preprocess(payload)
+
+
+def _check_sent(path: str | Path | None) -> None:
+    if not Path(str(path)).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        raise gr.Error("this clip was not sent to this page")
 
 
 def theme() -> gr.themes.Base:
@@ -66,9 +96,10 @@ def make_page(model: TrainedModel, answering: Answering, limits: str, at: str) -
         gr.Markdown("# What a face and voice show, second by second")
         gr.HTML(_words(model))
         with gr.Row():
-            clip = gr.Video(
+            clip = Clip(
                 sources=["upload", "webcam"],
                 label="A clip: choose or record one",
+                webcam_options=gr.WebcamOptions(constraints=_CAMERA),
                 height=360,
                 buttons=[],
                 scale=3,

@@ -23,8 +23,7 @@ DOUBT = (
 
 def training_data(timeline: Timeline) -> str:
     """A sentence on the data that the model saw, from its card."""
-    data = timeline.settings.get("card", {}).get("data") or {}
-    return data_sentence(data)
+    return data_sentence(_card(timeline).get("data") or {})
 
 
 def data_sentence(data: Mapping[str, Any]) -> str:
@@ -38,4 +37,8 @@ def data_sentence(data: Mapping[str, Any]) -> str:
 
 def statements(timeline: Timeline) -> list[str]:
     """All that a reader of a timeline should be told, a sentence or two each."""
-    return [MEANING, training_data(timeline), GROUPS, SOUND]
+    return [MEANING, training_data(timeline), *_card(timeline).get("notes", ()), GROUPS, SOUND]
+
+
+def _card(timeline: Timeline) -> Mapping[str, Any]:
+    return timeline.settings.get("card", {})

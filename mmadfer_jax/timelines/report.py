@@ -51,11 +51,10 @@ def write_report(
             _problems(timeline),
             _stage(timeline, running, source),
             _timeline(timeline, running),
-            "<h2>Each person on the whole</h2>",
-            _people(timeline),
+            _people(timeline) * bool(running),
             _files(there),
             "<h2>Settings</h2>",
-            pages.settings_table({"model": timeline.model, **timeline.settings}),
+            _settings(timeline),
             '<script type="application/json" id="data">',
             _data(timeline, running, folder),
             "</script>",
@@ -174,7 +173,8 @@ def _people(timeline: Timeline) -> str:
     titles = "".join(f"<th>{escape(name)}</th>" for name in head)
     lines = "".join(f"<tr>{line}</tr>" for line in body)
     return (
-        f'<div class="card scroll"><table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody>'
+        '<h2>Each person on the whole</h2><div class="card scroll"><table><thead>'
+        f"<tr>{titles}</tr></thead><tbody>{lines}</tbody>"
         '</table></div><p class="soft">Under each class the mean of its probability.</p>'
     )
 
@@ -192,6 +192,12 @@ def _files(there: list[str]) -> str:
         if name in there
     )
     return f'<h2>Files</h2><div class="card scroll files"><table class="plain">{rows}</table></div>'
+
+
+def _settings(timeline: Timeline) -> str:
+    """All but the model's card, which is long, and of which the words on top say the rest."""
+    settings = {name: value for name, value in timeline.settings.items() if name != "card"}
+    return pages.settings_table({"model": timeline.model, **settings})
 
 
 def _data(timeline: Timeline, running: dict[int, Running], folder: Path | UPath) -> str:

@@ -6,11 +6,11 @@ import numpy as np
 
 from mmadfer_jax import files
 from mmadfer_jax.clips.frames import encode_jpeg
-from mmadfer_jax.clips.sheet import contact_sheet, picture_of_sound
+from mmadfer_jax.clips.sheet import GAP, contact_sheet, picture_of_sound
 from mmadfer_jax.timelines.timeline import Timeline
 
 FOLDER = "seen"
-_COLUMNS, _SIDE = 8, 72  # frames in a row, and pixels of each
+_COLUMNS, _WIDTH = 8, 600  # frames in a row at most, and pixels of a picture
 _QUALITY = 82
 
 
@@ -34,7 +34,8 @@ class Watching:
             sounds: float32 [B, L, 128] log-mel, filled up with zeros.
         """
         for pictures, sound in zip(frames, sounds, strict=True):
-            drawn = contact_sheet(pictures, _COLUMNS, _SIDE)
+            columns = min(_COLUMNS, len(pictures))
+            drawn = contact_sheet(pictures, columns, _WIDTH // columns - GAP)
             if length := _heard(sound):
                 drawn = np.concatenate([drawn, picture_of_sound(sound[:length], drawn.shape[1])])
             files.write(self._folder / _name(self._count), encode_jpeg(drawn, _QUALITY))
