@@ -207,3 +207,20 @@ def test_clips_lose_their_sound_or_their_picture_as_often_as_said_and_never_both
     assert all(np.array_equal(a, b) for a, b in zip(same, (frames, sound), strict=True))
     with pytest.raises(UserError, match=r"drop_sound is 0.6 and drop_picture 0.5; .* at most 1"):
         dataclasses.replace(PUBLISHED, drop_sound=0.6, drop_picture=0.5)
+
+
+@pytest.mark.parametrize("range_", [(None,), (0.5,), (0.9, 0.5), (-1.0, 1.0), (0.1, 0.2, 0.3)])
+def test_ranges_that_cannot_be_meant_are_refused(range_):
+    for name in ("area", "aspect", "brightness"):
+        with pytest.raises(
+            UserError, match=rf"config\.augment\.{name} is .*; expected the two ends"
+        ):
+            dataclasses.replace(PUBLISHED, **{name: range_})
+
+
+def test_augmentation_is_off_at_its_neutral_values():
+    frames = noise(2, 2, 8, 8, 3)
+    for area in (None, ()):
+        config = dataclasses.replace(KEEP, area=area)
+        found = augment_clips(frames, jax.random.key(0), 8, config)
+        np.testing.assert_array_equal(found, resize(frames, 8))
