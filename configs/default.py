@@ -90,7 +90,7 @@ def get_config() -> ConfigDict:
     config.augment = ConfigDict(
         {
             "brightness": (0.5, 1.5),
-            "area": (0.08, 1.0),  # None keeps the whole picture
+            "area": (0.08, 1.0),  # () or None keeps the whole picture
             "aspect": (3 / 4, 4 / 3),
             "swap": 0.5,
             "flip": 0.5,

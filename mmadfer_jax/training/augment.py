@@ -16,7 +16,7 @@ class Augmentation:
 
     Attributes:
         brightness: Range of the factor on the pixels; (1, 1) leaves them alone.
-        area: Range of the crop's share of the picture; None keeps the whole picture.
+        area: Range of the crop's share of the picture; None or () keeps the whole picture.
         aspect: Range of the crop's width / height.
         swap: Probability that a crop's width and height change places.
         flip: Probability of a left-right flip.
@@ -33,6 +33,16 @@ class Augmentation:
     drop_picture: float = 0.0
 
     def __post_init__(self):
+        for name in ("brightness", "area", "aspect"):
+            bounds = getattr(self, name)
+            if not bounds and name == "area":
+                continue
+            numbers = [x for x in bounds if type(x) in (int, float)]
+            if len(bounds) != 2 or len(numbers) != 2 or not 0 < bounds[0] <= bounds[1]:
+                raise UserError(
+                    f"config.augment.{name} is {bounds}; expected the two ends of a range above 0"
+                    + (", or () for the whole picture" if name == "area" else "")
+                )
         if min(self.drop_sound, self.drop_picture) < 0 or self.drop_sound + self.drop_picture > 1:
             raise UserError(
                 f"config.augment.drop_sound is {self.drop_sound} and drop_picture "
@@ -82,7 +92,7 @@ def _box(
     width: int,
 ) -> jax.Array:
     """The first crop that fits, int32 [4], from numbers [3, tries] and two for its place."""
-    if config.area is None:
+    if not config.area:
         return jnp.array([0, 0, height, width], jnp.int32)
     area = _between(numbers[0], config.area) * (height * width)
     aspect = _between(numbers[1], config.aspect)

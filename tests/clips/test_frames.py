@@ -52,6 +52,18 @@ def test_training_draws_follow_the_generator():
     assert (first != frames.train_indices(200, T, np.random.default_rng(8))).any()
 
 
+def test_a_shuffled_order_is_the_clips_at_test_time_and_drawn_anew_in_training():
+    orders = np.array([frames.shuffled(4, f"clip {i}") for i in range(2400)])
+    np.testing.assert_array_equal(orders[7], frames.shuffled(4, "clip 7"))
+    rng = np.random.default_rng(0)
+    drawn = np.array([frames.shuffled(4, "clip 7", rng) for _ in range(2400)])
+    for found in (orders, drawn):
+        every, counts = np.unique(found, axis=0, return_counts=True)
+        assert len(every) == 24  # all orders there are, each as often as another
+        assert np.abs(counts - 100).max() < 50
+        assert (np.sort(every, axis=1) == np.arange(4)).all()
+
+
 @pytest.mark.parametrize(
     "pick", [frames.test_indices, lambda n, t: frames.train_indices(n, t, None)]
 )

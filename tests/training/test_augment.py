@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from configs import default
+from mmadfer_jax.errors import UserError
 from mmadfer_jax.models import pixels
 from mmadfer_jax.training import augment
 from mmadfer_jax.training.augment import Augmentation
@@ -18,6 +19,7 @@ PUBLISHED = Augmentation(**default.get_config().augment)
 KEEP = dataclasses.replace(PUBLISHED, brightness=(1.0, 1.0), area=None, flip=0.0)
 GOLDEN = np.load(Path(__file__).parent / "golden_resize.npz")
 
+drop_from = jax.jit(augment.drop, static_argnums=(3, 4))
 augment_clips = jax.jit(augment.augment, static_argnums=(2, 3))
 resize = jax.jit(pixels.resize, static_argnums=1)
 
@@ -188,3 +190,37 @@ def test_brightness_and_flips_are_distributed_as_published():
     # The parts of a draw have nothing to do with each other.
     assert abs(np.corrcoef(found.brightness, found.flip)[0, 1]) < 0.03
     assert abs(np.corrcoef(found.brightness, found.box[:, 2])[0, 1]) < 0.03
+
+
+def test_clips_lose_their_sound_or_their_picture_as_often_as_said_and_never_both():
+    n = 20_000
+    frames, sound = np.full((n, 1, 2, 2, 3), 0.5, np.float32), np.ones((n, 2, 3), np.float32)
+    config = dataclasses.replace(PUBLISHED, drop_sound=0.3, drop_picture=0.5)
+    seen, heard = jax.device_get(drop_from(frames, sound, jax.random.key(0), -4.0, config))
+    black, silent = seen[:, 0, 0, 0, 0] == 0, heard[:, 0, 0] == -4
+    np.testing.assert_array_equal(seen, np.where(black[:, None, None, None, None], 0, frames))
+    np.testing.assert_array_equal(heard, np.where(silent[:, None, None], -4, sound))
+    assert not (black & silent).any()
+    assert abs(silent.mean() - 0.3) < 0.013  # four standard deviations
+    assert abs(black.mean() - 0.5) < 0.015
+    same = drop_from(frames, sound, jax.random.key(0), -4.0, PUBLISHED)
+    assert all(np.array_equal(a, b) for a, b in zip(same, (frames, sound), strict=True))
+    with pytest.raises(UserError, match=r"drop_sound is 0.6 and drop_picture 0.5; .* at most 1"):
+        dataclasses.replace(PUBLISHED, drop_sound=0.6, drop_picture=0.5)
+
+
+@pytest.mark.parametrize("range_", [(None,), (0.5,), (0.9, 0.5), (-1.0, 1.0), (0.1, 0.2, 0.3)])
+def test_ranges_that_cannot_be_meant_are_refused(range_):
+    for name in ("area", "aspect", "brightness"):
+        with pytest.raises(
+            UserError, match=rf"config\.augment\.{name} is .*; expected the two ends"
+        ):
+            dataclasses.replace(PUBLISHED, **{name: range_})
+
+
+def test_augmentation_is_off_at_its_neutral_values():
+    frames = noise(2, 2, 8, 8, 3)
+    for area in (None, ()):
+        config = dataclasses.replace(KEEP, area=area)
+        found = augment_clips(frames, jax.random.key(0), 8, config)
+        np.testing.assert_array_equal(found, resize(frames, 8))

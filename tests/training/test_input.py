@@ -293,3 +293,22 @@ def test_text_order_picks_other_frames_of_clips_with_more_than_ten(dataset):
         picked = [names[i] for i in frames.test_indices(length, WANTED)]
         np.testing.assert_allclose(after[:, 0, 0, 0] / 8.0, picked, atol=0.2)
         assert np.array_equal(before, after) == (length <= 10)
+
+
+def test_shuffled_frames_are_those_of_the_order_of_time(dataset):
+    reading = Reading(WANTED, LENGTH, "shuffled")
+    in_time = itertools.chain(*map(frame_numbers, evaluate(dataset, batch_size=4)))
+    shuffled, again = (
+        list(itertools.chain(*map(frame_numbers, evaluate(dataset, batch_size=4, reading=reading))))
+        for _ in range(2)
+    )
+    assert shuffled == again
+    pairs = list(zip(in_time, shuffled, strict=True))
+    assert all(sorted(after) == sorted(before) for before, after in pairs)
+    assert sum(after != before for before, after in pairs) > COUNT // 2
+    source = records.RecordSource(dataset, list(PARTS))
+    seen = {}
+    for batch in pipeline.train_batches(source, reading, batch_size=4, seed=3, epochs=8):
+        for clip, picked in zip(clip_numbers(batch), frame_numbers(batch), strict=True):
+            seen.setdefault(clip, []).append(tuple(np.argsort(picked)))
+    assert len(set(seen[17])) > 3  # orders of one clip

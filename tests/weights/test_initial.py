@@ -14,6 +14,7 @@ from mmadfer_jax.weights.initial import Encoders, initial_params, params_from_mo
 from mmadfer_jax.weights.positions import resize
 from tests import sizes as sizes_of
 from tests.foreign_files import DEPTH, HEADS, MLP, WIDTH, hugging_face, prefixed, save_torch, timm
+from tests.golden_weights import random_params
 from tests.sizes import changed, sizes
 
 CONFIG = sizes(
@@ -247,3 +248,75 @@ def test_a_classifier_follows_the_order_of_the_classes_or_is_drawn_anew():
     drawn = params_from_model(changed(base, num_classes=5), params, base, classes=None, seed=1)
     assert drawn["classifier.kernel"].shape == (16, 5)
     assert all(drawn[p] is x for p, x in params.items() if not p.startswith("classifier."))
+
+
+def test_an_encoder_alone_takes_its_file_and_needs_no_other(files):
+    alone = changed(CONFIG, modalities="image")
+    params, sources = start(alone, image_weights=files["mae"])
+    assert params.keys() == abstract_params(alone).keys()
+    np.testing.assert_array_equal(params["image_encoder.cls_token"], IMAGE["cls_token"])
+    assert sources.keys() == {"seed", "image"}
+
+
+def test_positions_of_an_encoder_without_prompts_are_those_of_its_file(files):
+    params, _ = start(changed(CONFIG, prompted="audio"), image_weights=files["mae"])
+    np.testing.assert_array_equal(params["image_encoder.pos_embed"], IMAGE["pos_embed"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompts": 0, "fusion": "none", "temporal_depth": 0},
+        {"prompts": 0, "stages": 0},
+        {"prompted": "image", "fusion_layers": (1,)},
+        {"fusion": "to_audio"},
+        {"modalities": "audio"},
+    ],
+    ids=str,
+)
+def test_parts_of_a_whole_model_can_be_left_out(changes):
+    params, config = random_params(CONFIG), changed(CONFIG, **changes)
+    found = params_from_model(config, params, CONFIG, classes=range(7), seed=0)
+    assert {p: x.shape for p, x in found.items()} == {
+        p: x.shape for p, x in abstract_params(config).items()
+    }
+    for path, x in found.items():
+        expected = params[path]
+        if path.endswith("encoder.pos_embed"):
+            expected = expected[:, : x.shape[1]]
+        np.testing.assert_array_equal(x, expected, err_msg=path)
+
+
+def test_fusion_is_added_as_if_it_were_not_there():
+    base, config = changed(CONFIG, fusion="to_image"), changed(CONFIG, fusion_pooling="attention")
+    params = random_params(base)
+    found = params_from_model(config, params, base, classes=range(7), seed=0)
+    added = found.keys() - params.keys()
+    names = ("audio_up.kernel", "audio_up.bias", "audio_gate", "audio_query", "image_query")
+    assert added == {f"fusion.{i}.{name}" for i in range(CONFIG.depth) for name in names}
+    assert not any(found[path].any() for path in added if path.endswith(("gate", "query")))
+    rng = np.random.default_rng(0)
+    frames = rng.random((1, 2, 12, 12, 3), np.float32)
+    sound = rng.standard_normal((1, 16, 12), np.float32)
+    expected = jax.jit(apply_fn(base))(params, frames, sound)
+    np.testing.assert_allclose(jax.jit(apply_fn(config))(found, frames, sound), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompts": 3}, "model.prompts is 3, there 2"),
+        ({"stages": 1}, "model.stages is 1, there 2"),
+        ({"temporal_depth": 2}, "model.temporal_depth is 2, there 1"),
+        ({"bottleneck": 4}, "model.bottleneck is 4, there 8"),
+        ({"num_frames": 3, "prompts": 0}, "model.num_frames is 3, there 2"),
+        ({"image_norm_eps": 1e-12}, "model.image.norm_eps is 1e-12, there 1e-06"),
+    ],
+)
+def test_a_whole_model_gives_no_part_of_another_size(changes, message):
+    config, params = changed(CONFIG, **changes), random_params(CONFIG)
+    with pytest.raises(UserError, match=f"init_from is a model of other sizes: .*{message}"):
+        params_from_model(config, params, CONFIG, classes=range(7), seed=0)
+    alone = changed(CONFIG, modalities="image")
+    with pytest.raises(UserError, match=r"model.modalities is 'both', there 'image'"):
+        params_from_model(CONFIG, random_params(alone), alone, classes=range(7), seed=0)
