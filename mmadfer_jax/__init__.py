@@ -5,7 +5,7 @@ the sound into a log-mel spectrogram; 16 frames are picked; `models` encodes fra
 with two Vision Transformers that exchange a bottleneck after every layer, reads the fused frame
 features in time with a temporal transformer and gives a logit for each class. `trained` holds a
 trained model with its card. The verbs are modules of their own: `train`, `evaluate`, `predict`,
-`convert`, `export`.
+`convert`, `export`, `folds`, `study`.
 
     model = mmadfer_jax.load_model("runs/dfew_fold1")
     print(model.predict("clip.mp4").probabilities)

@@ -30,6 +30,8 @@ SETTINGS = "settings.json"
 _ROOT = Path(mmadfer_jax.__file__).resolve().parent.parent
 LOCKS, _COMPILED = "locks", "compiled"
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
+# A run has one process, even where this command is one of several in a cluster.
+_ALONE = ("--coordinator=localhost:1", "--processes=1", "--process=0")
 _POLL = 0.5  # seconds
 
 
@@ -188,6 +190,7 @@ class Work:
             *(sys.executable, "-m", "mmadfer_jax.studies.child", str(_ROOT / "main.py")),
             f"--config={_ROOT / 'configs' / 'saved.py'}:{folder / SETTINGS}",
             f"--workdir={folder}",
+            *_ALONE,
         ]
 
     def _start(self, run: Run, log: Path, lease: Lease) -> subprocess.Popen:

@@ -32,6 +32,9 @@ PATIENCE = 1800.0  # seconds without progress
 PREEMPTED = 128 + signal.SIGTERM  # exit status, as shells give it
 _MEET = 300.0  # seconds in which all have to be started, or fewer: `patience`
 _SHOWN = 5.0  # seconds in which a disk that hosts share shows a new file
+# A scheduler signals every process of a job, and one that has started this one passes its signal
+# on. So signals within seconds are one request; a later one ends the process at once.
+_ONE_REQUEST = 5.0
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
@@ -233,20 +236,25 @@ class Preemption:
 
     def __init__(self):
         """Begins to listen."""
-        self._asked, self._signalled, self._before = 0, False, None
+        self._asked, self._before = 0, None
+        self._since: float | None = None  # when SIGTERM came
         # With others jax listens, and finds a place that all of them reach.
         if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._signal)
 
     def _signal(self, number: int, frame: FrameType | None) -> None:
-        self._signalled = True
-        self.close()  # a second one ends it at once
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        elif now - self._since > _ONE_REQUEST:
+            self.close()
+            signal.raise_signal(number)
 
     def check(self) -> None:
         """Raises `PreemptedError` where it has."""
         self._asked += 1
         if jax.process_count() == 1:
-            reached = self._signalled
+            reached = self._since is not None
         else:
             reached = multihost_utils.reached_preemption_sync_point(self._asked)
         if reached:

@@ -1,6 +1,5 @@
 import json
 import os
-import shlex
 import shutil
 import signal
 import sys
@@ -252,8 +251,9 @@ def test_without_main_py_it_says_so(stage, runs, tmp_path, monkeypatch):
 
 
 def test_the_command_of_a_run_is_main_py(tmp_path, runs):
-    command = Work(tmp_path, runs)._command(runs[0])
-    text = shlex.join(command)
+    folder, command = tmp_path / runs[0].name, Work(tmp_path, runs)._command(runs[0])
     assert command[:3] == [sys.executable, "-m", "mmadfer_jax.studies.child"]
-    assert text.endswith(f"--workdir={tmp_path / runs[0].name}")
-    assert f"saved.py:{tmp_path / runs[0].name}/settings.json" in text
+    assert command[3].endswith("/main.py")
+    assert command[4].endswith(f"/configs/saved.py:{folder}/settings.json")
+    assert f"--workdir={folder}" in command
+    assert "--processes=1" in command  # one of several tasks of a cluster trains a run alone
