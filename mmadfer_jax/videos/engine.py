@@ -19,7 +19,7 @@ from mmadfer_jax.timelines.timeline import Timeline, Windows
 from mmadfer_jax.videos import quality, rows
 from mmadfer_jax.videos.asking import Ask, Asking
 from mmadfer_jax.videos.cutting import Cutter, FrameByFrame, WindowByWindow
-from mmadfer_jax.videos.looking import LOOK_SECONDS, looked_at
+from mmadfer_jax.videos.looking import LOOK_SECONDS, WholePicture, looked_at
 from mmadfer_jax.videos.people import People, Stretch, Track
 from mmadfer_jax.videos.reading import Header, Picture, pictures, read_header
 from mmadfer_jax.videos.seen import Seen, Sight
@@ -37,6 +37,7 @@ NOT_KNOWN_AGAIN = (
 LONGER_SOUND = "the sound goes on after the last picture"
 _HELD_BYTES = 256e6  # of pictures in which a missing face may still be found
 _LONGER = 1.0  # seconds
+_SOUND_STEP = 0.3  # seconds; codecs fill up their last frame, by no more than half of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Answerer:
         reading: How clips are read.
         preparation: How clips are prepared.
         ask: Gives its probabilities, see `asking.Ask`.
-        make_detector: Gives a face detector for a preparation; called once in each thread.
+        make_detector: Gives a face detector for a preparation, None where whole pictures are taken;
+            called once in each thread.
         recognise: Tells people apart, see `people.People`; None where nothing does.
         batch: Questions that it is asked at once.
         about: What `Timeline.settings` says of it.
@@ -60,7 +62,7 @@ class Answerer:
     reading: Reading
     preparation: PrepareSettings
     ask: Ask
-    make_detector: Callable[[PrepareSettings], faces.Detector]
+    make_detector: Callable[[PrepareSettings], faces.Detector | None]
     recognise: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None
     batch: int
     about: dict[str, Any]
@@ -142,8 +144,10 @@ class _Work:
             min_face=self._min_face(),
         )
         shown = pictures(path, self._header, self._problems)
-        detector = self._model.make_detector
-        for picture, look in looked_at(shown, lambda: detector(preparation), self._every):
+        make = self._model.make_detector
+        for picture, look in looked_at(
+            shown, lambda: make(preparation) or WholePicture(), self._every
+        ):
             if not picture.number:
                 self._begin(picture)
             if picture.cut:
@@ -171,7 +175,7 @@ class _Work:
         self._duration = self._sound.until
         if not self._duration:
             raise UserError("its sound track holds no sound")
-        for span in self._spans.rest(self._duration, 2 * ROUNDING):
+        for span in self._spans.rest(self._duration, _SOUND_STEP):
             self._answer(span)
         self._sound.rest()
 
