@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
@@ -30,6 +31,7 @@ STYLE = """
 _PROGRESS = gr.Progress()
 _CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
 _PEOPLE = {"all people": "all", "the largest face": "largest"}
+_WINDOW, _HOP = (1, 10), (0.25, 2)  # seconds
 # Fonts of the machine, since others would be asked of a server elsewhere.
 _FONTS = ["system-ui", "sans-serif"]
 
@@ -80,7 +82,11 @@ def make_page(model: TrainedModel, answering: Answering, limits: str, at: str) -
     ) -> tuple[None, str]:
         if clip is None:
             return None, _refusal("no clip yet; choose or record one")
-        settings = {"person": _PEOPLE[people], "window": window, "hop": hop}
+        settings = {
+            "person": _PEOPLE[people],
+            "window": float(np.clip(window, *_WINDOW)),
+            "hop": float(np.clip(hop, *_HOP)),
+        }
         try:
             folder = answering.answer(Path(clip), progress, **settings)
         except UserError as error:
@@ -108,8 +114,8 @@ def make_page(model: TrainedModel, answering: Answering, limits: str, at: str) -
             )
             with gr.Column(scale=2):
                 people = gr.Radio(list(_PEOPLE), value="all people", label="Answer for")
-                window = gr.Slider(1, 10, 2, step=0.5, label="Length of a window, seconds")
-                hop = gr.Slider(0.25, 2, 0.5, step=0.25, label="From window to window, seconds")
+                window = gr.Slider(*_WINDOW, 2, step=0.5, label="Length of a window, seconds")
+                hop = gr.Slider(*_HOP, 0.5, step=0.25, label="From window to window, seconds")
                 button = gr.Button("Answer", variant="primary")
                 gr.Markdown(limits)
         result = gr.HTML(elem_id="result")

@@ -22,10 +22,12 @@ def length(timeline: Timeline) -> float:
 def lane(timeline: Timeline, person: int, running: Running) -> str:
     """A person's segments, and under them the probabilities, one on the other."""
     seconds, colours = length(timeline), class_colours(timeline)
-    labels = [cue for cue in cues(timeline) if cue.person == person]
-    names = [segment.label for segment in timeline.segments if segment.person == person]
     colour = dict(zip(timeline.classes, colours, strict=True))
-    blocks = [_segment(cue, seconds, colour[name]) for cue, name in zip(labels, names, strict=True)]
+    blocks = [
+        _segment(cue, seconds, colour[segment.label])
+        for cue, segment in zip(cues(timeline), timeline.segments, strict=True)
+        if cue.person == person
+    ]
     spans = [
         f'<div class="span hatched" style="{_place(start, end, seconds)}" '
         f'title="{escape(", ".join(notes))}"></div>'
