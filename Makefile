@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo app test browser lint clean
 
 demo: $(VENV)/run.stamp  ## renders talking faces, prepares them, trains, evaluates, predicts
 	$(BIN)/python -m data_prep --dataset=synthetic --clips=770 --out=demo/data \
@@ -17,8 +17,16 @@ demo: $(VENV)/run.stamp  ## renders talking faces, prepares them, trains, evalua
 	@echo "demo/run/report/*.png             confusion matrix and curves"
 	@echo "demo/new_clip.mp4                 the clip that was predicted (a Surprise)"
 
+app: demo/run $(VENV)/app.stamp  ## a page to try the demo's model on clips of your own
+	$(BIN)/python -m mmadfer_jax.serve --checkpoint=demo/run
+
+demo/run:
+	@echo "error: there is no demo/run; give \`make demo\` first, which trains the model"; exit 1
+
 test: $(VENV)/dev.stamp  ## the tests
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
+browser: $(VENV)/browser.stamp  ## what the tests of pages need beside a Chromium, else they are left out
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -36,6 +44,14 @@ $(VENV)/run.stamp: requirements.txt | $(VENV)/python.stamp
 $(VENV)/dev.stamp: requirements-dev.txt requirements-beam.txt requirements.txt | $(VENV)/python.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/app.stamp: requirements-app.txt requirements.txt | $(VENV)/python.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-app.txt
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/browser.stamp: requirements-browser.txt requirements-app.txt $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt
+	@touch $@ $(VENV)/app.stamp
 
 clean:
 	rm -rf $(VENV) demo

@@ -14,7 +14,7 @@ from mmadfer_jax import files
 from mmadfer_jax.errors import UserError, exit_on_user_error
 from mmadfer_jax.serving.limits import Limits
 from mmadfer_jax.serving.results import Results
-from mmadfer_jax.trained import load_model
+from mmadfer_jax.trained import TrainedModel, load_model
 
 _LOCAL_NAMES = ["localhost", "127.0.0.1"]
 
@@ -47,7 +47,9 @@ def main() -> None:
             _serve(model, flags, listener, Path(folder))
 
 
-def _serve(model, flags: argparse.Namespace, listener: socket.socket, folder: Path) -> None:
+def _serve(
+    model: TrainedModel, flags: argparse.Namespace, listener: socket.socket, folder: Path
+) -> None:
     # Gradio reads them when it is imported: no reports to its makers, uploads into our folder.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")

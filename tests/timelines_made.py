@@ -1,5 +1,6 @@
 """Timelines as the engine makes them, for the tests of what is written of them."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,6 +81,21 @@ def make_timeline(
         segments=tuple(_segments(people, seconds, classes)),
         problems=() if sound else ("no sound",),
         settings={"person": "all", "card": {"data": _DATA}},
+    )
+
+
+def of_sound_alone(seconds: float = 6.0) -> Timeline:
+    """Of a file without pictures: answers for person 0, and no notes."""
+    made, heard = make_timeline(seconds, people=0), make_timeline(seconds, people=1)
+    windows = dataclasses.replace(
+        made.windows,
+        probabilities=heard.windows.probabilities,
+        frames=np.zeros_like(made.windows.frames),
+        notes=((),) * len(made.windows.notes),
+    )
+    segments = tuple(dataclasses.replace(segment, person=0) for segment in heard.segments)
+    return dataclasses.replace(
+        made, windows=windows, segments=segments, num_frames=0, frame_rate=0.0, size=(0, 0)
     )
 
 

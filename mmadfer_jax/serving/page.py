@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
@@ -30,29 +31,30 @@ STYLE = """
 _PROGRESS = gr.Progress()
 _CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
 _PEOPLE = {"all people": "all", "the largest face": "largest"}
+_WINDOW, _HOP = (1, 10), (0.25, 2)  # seconds
 # Fonts of the machine, since others would be asked of a server elsewhere.
 _FONTS = ["system-ui", "sans-serif"]
 
 
-class Clip(gr.Video):
-    """A video that somebody sent, and nothing else.
+def _for_uploads_alone(clip: gr.Video) -> gr.Video:
+    """Takes what was sent to this page, and nothing else.
 
-    Gradio trusts the path in a request where an application is mounted, and fetches what it is if
-    it is a URL.
+    Gradio trusts the path in a request where it is mounted into an application, and fetches what is
+    there if it is a URL. (A class of our own would make Gradio write a file beside this one.)
     """
+    move, preprocess = clip.async_move_resource_to_block_cache, clip.preprocess
 
-    is_template = True  # it looks as what it is made of
+    async def move_sent(path: str | Path | None):
+        _check_sent(path)
+        return await move(path)
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None):
-        """As Gradio's, for uploads alone."""
-        _check_sent(url_or_file_path)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-    def preprocess(self, payload: FileData | None) -> str | None:
-        """As Gradio's, for uploads alone."""
-        if payload is not None:  # a stream comes here without the other
+    def preprocess_sent(payload: FileData | None) -> str | None:
+        if payload is not None:  # what says that it is a stream is not moved
             _check_sent(payload.path)
-        return super().preprocess(payload)
+        return preprocess(payload)
+
+    clip.async_move_resource_to_block_cache, clip.preprocess = move_sent, preprocess_sent
+    return clip
 
 
 def _check_sent(path: str | Path | None) -> None:
@@ -80,7 +82,11 @@ def make_page(model: TrainedModel, answering: Answering, limits: str, at: str) -
     ) -> tuple[None, str]:
         if clip is None:
             return None, _refusal("no clip yet; choose or record one")
-        settings = {"person": _PEOPLE[people], "window": window, "hop": hop}
+        settings = {
+            "person": _PEOPLE[people],
+            "window": float(np.clip(window, *_WINDOW)),
+            "hop": float(np.clip(hop, *_HOP)),
+        }
         try:
             folder = answering.answer(Path(clip), progress, **settings)
         except UserError as error:
@@ -96,18 +102,20 @@ def make_page(model: TrainedModel, answering: Answering, limits: str, at: str) -
         gr.Markdown("# What a face and voice show, second by second")
         gr.HTML(_words(model))
         with gr.Row():
-            clip = Clip(
-                sources=["upload", "webcam"],
-                label="A clip: choose or record one",
-                webcam_options=gr.WebcamOptions(constraints=_CAMERA),
-                height=360,
-                buttons=[],
-                scale=3,
+            clip = _for_uploads_alone(
+                gr.Video(
+                    sources=["upload", "webcam"],
+                    label="A clip: choose or record one",
+                    webcam_options=gr.WebcamOptions(constraints=_CAMERA),
+                    height=360,
+                    buttons=[],
+                    scale=3,
+                )
             )
             with gr.Column(scale=2):
                 people = gr.Radio(list(_PEOPLE), value="all people", label="Answer for")
-                window = gr.Slider(1, 10, 2, step=0.5, label="Length of a window, seconds")
-                hop = gr.Slider(0.25, 2, 0.5, step=0.25, label="From window to window, seconds")
+                window = gr.Slider(*_WINDOW, 2, step=0.5, label="Length of a window, seconds")
+                hop = gr.Slider(*_HOP, 0.5, step=0.25, label="From window to window, seconds")
                 button = gr.Button("Answer", variant="primary")
                 gr.Markdown(limits)
         result = gr.HTML(elem_id="result")

@@ -10,9 +10,9 @@ MEANING = (
     "dataset that the model was trained on. It does not say what somebody feels."
 )
 GROUPS = (
-    "A model may serve groups of people unequally. Where the clips of a labelled dataset have a "
-    "column that tells the group, `python -m mmadfer_jax.evaluate MODEL --data=DATASET "
-    "--groups=COLUMN --out=DIR` gives its recall for each group."
+    "A model may serve groups of people unequally. Where a table tells the group of each clip of a "
+    "labelled dataset, `python -m mmadfer_jax.evaluate MODEL --data=DATASET --out=DIR "
+    "--groups=TABLE.csv:COLUMN` gives UAR and WAR for each group."
 )
 SOUND = "The sound of a window is the same for all people in it, whoever speaks."
 DOUBT = (

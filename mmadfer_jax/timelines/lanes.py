@@ -7,7 +7,7 @@ import numpy as np
 
 from mmadfer_jax.timelines.cues import Cue, cues, person_name
 from mmadfer_jax.timelines.drawing import rgb
-from mmadfer_jax.timelines.running import Running, class_colours
+from mmadfer_jax.timelines.running import Running, class_colours, stack
 from mmadfer_jax.timelines.timeline import Timeline
 
 _HEIGHT = 100  # of the curves, in units of their own
@@ -22,10 +22,12 @@ def length(timeline: Timeline) -> float:
 def lane(timeline: Timeline, person: int, running: Running) -> str:
     """A person's segments, and under them the probabilities, one on the other."""
     seconds, colours = length(timeline), class_colours(timeline)
-    labels = [cue for cue in cues(timeline) if cue.person == person]
-    names = [segment.label for segment in timeline.segments if segment.person == person]
     colour = dict(zip(timeline.classes, colours, strict=True))
-    blocks = [_segment(cue, seconds, colour[name]) for cue, name in zip(labels, names, strict=True)]
+    blocks = [
+        _segment(cue, seconds, colour[segment.label])
+        for cue, segment in zip(cues(timeline), timeline.segments, strict=True)
+        if cue.person == person
+    ]
     spans = [
         f'<div class="span hatched" style="{_place(start, end, seconds)}" '
         f'title="{escape(", ".join(notes))}"></div>'
@@ -59,10 +61,11 @@ def _segment(cue: Cue, seconds: float, colour: str) -> str:
 
 
 def _areas(running: Running, colours: list[str]) -> Iterator[str]:
+    shown, groups = stack(colours)
     for times, probabilities in running.runs:
-        tops = _HEIGHT * (1 - np.cumsum(probabilities, axis=1))
+        tops = _HEIGHT * (1 - np.cumsum(probabilities @ groups, axis=1))
         below = np.full(len(times), float(_HEIGHT))
-        for k, colour in enumerate(colours):
+        for k, colour in enumerate(shown):
             corners = [*zip(times, tops[:, k], strict=True)]
             corners += reversed([*zip(times, below, strict=True)])
             points = " ".join(f"{x:.3f},{y:.1f}" for x, y in corners)

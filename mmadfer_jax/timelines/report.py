@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 from upath import UPath
 
 from mmadfer_jax import files, pages
@@ -81,7 +82,7 @@ def _words(timeline: Timeline) -> str:
 
 
 def _tiles(timeline: Timeline) -> str:
-    windows, people = timeline.windows, len(timeline.persons)
+    windows, people = timeline.windows, sum(person > 0 for person in timeline.persons)
     doubtful = sum(map(bool, windows.notes)) / max(len(windows.notes), 1)
     sound = f"{timeline.sample_rate / 1000:g} kHz" if timeline.sample_rate else "none"
     width, height = timeline.size
@@ -120,10 +121,8 @@ def _stage(timeline: Timeline, running: dict[int, Running], source: str | None) 
 
 
 def _now(timeline: Timeline, person: int) -> str:
-    rows = timeline.windows.person == person
-    mean = timeline.windows.probabilities[rows]
-    mean = mean[~(mean != mean).any(axis=1)].sum(axis=0)
-    often = sorted(range(len(timeline.classes)), key=lambda k: -mean[k])[:_BARS]
+    answers = timeline.windows.probabilities[timeline.windows.person == person]
+    often = np.argsort(-np.nanmean(answers, axis=0), kind="stable")[:_BARS].tolist()
     colours = class_colours(timeline)
     lines = "".join(
         f'<li data-k="{k}"><span title="{escape(one_line(timeline.classes[k]))}">'
@@ -184,8 +183,6 @@ def _percent(share: str) -> str:
 
 
 def _files(there: list[str]) -> str:
-    if not there:
-        return ""
     rows = "".join(
         f'<tr><th><a href="{quote(name)}">{escape(name)}</a></th><td>{escape(what)}</td></tr>'
         for name, what in _FILES.items()

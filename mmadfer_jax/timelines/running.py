@@ -1,5 +1,6 @@
 """How a timeline is shown: the running probabilities of a person, and the colours of classes."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,20 @@ def legend(timeline: Timeline) -> list[tuple[str, str]]:
     pairs = list(zip(map(one_line, timeline.classes), class_colours(timeline), strict=True))
     named = [(name, colour) for name, colour in pairs if colour != _OTHERS]
     return named if len(named) == len(pairs) else [*named, ("others", _OTHERS)]
+
+
+def stack(colours: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Classes of one colour put together, as they are drawn one on the other.
+
+    Args:
+        colours: Of the K classes.
+
+    Returns:
+        The G colours, that of the others last, and float64 [K, G]: probabilities times this are
+        those of the colours.
+    """
+    shown = sorted(dict.fromkeys(colours), key=lambda colour: colour == _OTHERS)
+    return shown, np.array([[colour == one for one in shown] for colour in colours], np.float64)
 
 
 class Answer(NamedTuple):

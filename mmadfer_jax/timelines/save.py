@@ -49,7 +49,7 @@ def save(
     timeline: Timeline,
     folder: str | Path | UPath,
     formats: Sequence[str] = FORMATS,
-    video: Path | None = None,
+    video: str | Path | None = None,
 ) -> list[Path | UPath]:
     """Writes a timeline into a folder, which is made; files of the same names are replaced.
 
@@ -69,6 +69,7 @@ def save(
         UserError: A format is unknown, or the video cannot be read.
     """
     folder, chosen = files.as_path(folder), _known(formats)
+    video = None if video is None else Path(video)
     files.make_folder(folder)
     files.remove(folder / document.NAME)
     written = []

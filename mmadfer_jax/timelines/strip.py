@@ -4,7 +4,7 @@ import numpy as np
 
 from mmadfer_jax.timelines.cues import one_line, person_name
 from mmadfer_jax.timelines.drawing import DARK, LIGHT, put, rgb, said, words
-from mmadfer_jax.timelines.running import DOUBT, Running, class_colours, legend
+from mmadfer_jax.timelines.running import DOUBT, Running, class_colours, legend, stack
 from mmadfer_jax.timelines.timeline import Timeline
 
 SECONDS = 12  # shown, now in the middle
@@ -30,7 +30,8 @@ class Strip:
             2 * (6 * size // 5),
         )
         self._names = [one_line(name) for name in timeline.classes]
-        self._palette = np.array([rgb(colour) for colour in class_colours(timeline)], np.uint8)
+        colours, self._groups = stack(class_colours(timeline))
+        self._palette = np.array([rgb(colour) for colour in colours], np.uint8)
         rows = timeline.windows.person
         often = sorted(timeline.persons, key=lambda person: -np.count_nonzero(rows == person))
         people = sorted(often[:_MOST_PEOPLE])
@@ -63,7 +64,8 @@ class Strip:
         times = time + (np.arange(width) + 0.5 - width / 2) * (SECONDS / width)
         probabilities, doubtful = running.at(times)
         known = ~np.isnan(probabilities[:, 0])
-        below = np.nan_to_num(probabilities).cumsum(axis=1)[:, :-1]  # [width, K - 1]
+        heights = np.nan_to_num(probabilities) @ self._groups
+        below = heights.cumsum(axis=1)[:, :-1]  # [width, G - 1]
         level = 1 - (np.arange(height) + 0.5) / height
         shown = self._palette[(level[:, None, None] > below).sum(axis=2)]
         shown[:, ~known] = rgb(_EMPTY)

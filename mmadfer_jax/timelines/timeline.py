@@ -146,7 +146,7 @@ class Timeline:
         self,
         folder: str | Path,
         formats: Sequence[str] | None = None,
-        video: Path | None = None,
+        video: str | Path | None = None,
     ) -> list[Path]:
         """Writes it into a folder; as `save.save`, in all formats where none are named."""
         from mmadfer_jax.timelines import save  # which imports this module

@@ -9,7 +9,7 @@ from timelines_made import make_timeline
 from video_files import Track, corners, set_display_matrix, tone, write_tracks, write_video
 
 from mmadfer_jax.clips.media import read_sound, read_video
-from mmadfer_jax.timelines.running import Running, class_colours, legend
+from mmadfer_jax.timelines.running import Running, class_colours, legend, stack
 from mmadfer_jax.timelines.timeline import Timeline
 
 SIZE = (320, 192)
@@ -195,3 +195,7 @@ def test_more_classes_than_colours_share_one():
     likely = timeline.windows.probabilities.mean(axis=0)
     own = [k for k in range(43) if colours[k] != named["others"]]
     assert min(likely[own]) >= max(np.delete(likely, own))
+    shown, groups = stack(colours)
+    assert shown == list(named.values())
+    np.testing.assert_allclose((likely @ groups)[-1], np.delete(likely, own).sum(), rtol=1e-6)
+    np.testing.assert_allclose((likely @ groups)[:-1], likely[own], rtol=1e-6)

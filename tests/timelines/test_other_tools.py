@@ -10,9 +10,10 @@ import pytest
 import webvtt
 from praatio import textgrid
 from pympi.Elan import Eaf
-from timelines_made import make_timeline
+from timelines_made import make_timeline, of_sound_alone
 
 from mmadfer_jax.timelines.honest import MEANING
+from mmadfer_jax.timelines.save import summarise
 from mmadfer_jax.timelines.timeline import Segment
 
 ODD = ('a "b" & <i>c</i>', "Ärger, 怒り \t☹", "d\n-->\ne", "tier [1]: 'x' \x07\ufffe")
@@ -136,3 +137,16 @@ def test_nobody_seen(tmp_path):
     assert grid.tierNames == ("person 1",)
     assert list(Eaf(tmp_path / "timeline.eaf").get_tier_names()) == []
     assert len((tmp_path / "timeline_events.tsv").read_text().splitlines()) == 1
+
+
+def test_sound_alone(tmp_path):
+    timeline = of_sound_alone()
+    written = timeline.save(tmp_path, video=tmp_path / "sound.mp3")
+    assert {path.name for path in written} >= {"report.html", "faces.csv"}
+    assert not (tmp_path / "annotated.mp4").exists()
+    assert webvtt.read(tmp_path / "timeline.vtt")[0].voice == "sound"
+    grid = textgrid.openTextgrid(str(tmp_path / "timeline.TextGrid"), False)
+    _assert_intervals(grid.getTier("sound").entries, _expected(timeline, 0))
+    (row,) = summarise(timeline)
+    assert (row["person"], row["answered"], row["doubtful"]) == (0, 9, 0)
+    assert '<div class="lane"><h3>sound</h3>' in (tmp_path / "report.html").read_text()

@@ -87,7 +87,7 @@ def test_page_says_what_an_answer_is(report):
     text = _Page(report.read_text()).text
     assert honest.MEANING in text
     assert "616 clips of the dataset synthetic" in text
-    assert "--groups=COLUMN" in text
+    assert "--groups=TABLE.csv:COLUMN" in text
     for statement in honest.statements(make_timeline()):
         assert statement.replace("`", "") in text
 
