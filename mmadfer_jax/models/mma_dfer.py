@@ -131,12 +131,10 @@ class MmaDfer(nnx.Module):
             frames = self.project(features["image"]) + self.project_audio(features["audio"])
         else:
             frames = self.project(functools.reduce(jnp.add, features.values()))
-        if not self.config.temporal_depth:
-            clip = frames.mean(axis=1)
-        else:
-            # Of sound alone all frames have its feature.
-            frames = jnp.broadcast_to(frames, (len(frames), count, frames.shape[-1]))
-            clip = self.temporal(frames, on_head)
+        # Of sound alone all frames have its feature.
+        frames = jnp.broadcast_to(frames, (len(frames), count, frames.shape[-1]))
+        temporal = self.config.temporal_depth > 0
+        clip = self.temporal(frames, on_head) if temporal else frames.mean(axis=1)
         if on_head is not None:
             on_head("frames", frames)
             on_head("clip", clip)

@@ -34,8 +34,8 @@ class Augmentation:
 
     def __post_init__(self):
         for name in ("brightness", "area", "aspect"):
-            bounds = getattr(self, name)
-            if not bounds and name == "area":
+            bounds = getattr(self, name) or ()
+            if name == "area" and not bounds:
                 continue
             numbers = [x for x in bounds if type(x) in (int, float)]
             if len(bounds) != 2 or len(numbers) != 2 or not 0 < bounds[0] <= bounds[1]:
