@@ -7,7 +7,6 @@ same command goes on. Several machines may give it on one folder.
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """The command."""
     flags, rest = _parser().parse_known_args()
-    from mmadfer_jax.studies.command import carry_out, list_commands, open_folder
+    from mmadfer_jax.studies.command import carry_out, list_commands, open_folder, whole_command
     from mmadfer_jax.studies.folds_report import folds_results, write_folds_report
     from mmadfer_jax.studies.plan import plan_folds
 
@@ -43,7 +42,7 @@ def main() -> None:
     if flags.list:
         list_commands("folds", sys.argv[1:], [f"--only={run.fold}" for run in wanted])
         return
-    command = shlex.join(["python", "-m", "mmadfer_jax.folds", *sys.argv[1:]])
+    command = whole_command("folds", sys.argv[1:])
 
     def write(report: Path, outcomes: Sequence, why_open: Mapping[str, str]) -> None:
         results = folds_results(plan.dataset, plan.classes, outcomes, why_open)

@@ -8,7 +8,6 @@ skipped, so the same command goes on. Several machines may give it on one folder
 
 import argparse
 import dataclasses
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """The command."""
     flags, rest = _parser().parse_known_args()
-    from mmadfer_jax.studies.command import carry_out, list_commands, open_folder
+    from mmadfer_jax.studies.command import carry_out, list_commands, open_folder, whole_command
     from mmadfer_jax.studies.plan import load_study, plan_study
     from mmadfer_jax.studies.study_report import write_study_report
     from mmadfer_jax.studies.summary import study_results
@@ -57,7 +56,7 @@ def main() -> None:
     if flags.list:
         list_commands("study", sys.argv[1:], [f"--run={run.name}" for run in wanted])
         return
-    command = shlex.join(["python", "-m", "mmadfer_jax.study", *sys.argv[1:]])
+    command = whole_command("study", sys.argv[1:])
 
     def write(report: Path, outcomes: Sequence, why_open: Mapping[str, str]) -> None:
         results = study_results(study, plan.classes, outcomes, why_open)

@@ -19,6 +19,7 @@ from mmadfer_jax.training.processes import PREEMPTED
 
 REPORT = "report"
 _LEAST_STALE = 60.0  # seconds
+_SWITCHES, _SELECTIONS = ("--list", "--report"), ("--only", "--run", "--jobs")
 # Of a run that another command has: it will write the report too.
 Report = Callable[[Path, Sequence[Outcome], Mapping[str, str]], None]
 
@@ -77,15 +78,25 @@ def list_commands(module: str, arguments: Sequence[str], selections: Sequence[st
         arguments: Those it was called with.
         selections: The flag of each run that selects it alone.
     """
-    own = ("--list", "--only", "--run", "--jobs")
+    command = whole_command(module, arguments)
+    for selection in selections:
+        print(f"{command} {shlex.quote(selection)}")
+
+
+def whole_command(module: str, arguments: Sequence[str]) -> str:
+    """The command that does all of it: as it was called, without what selects a part.
+
+    Args:
+        module: Of the command.
+        arguments: Those it was called with.
+    """
     kept, skip = [], False
     for argument in arguments:
-        if skip or argument.split("=", 1)[0] in own:
-            skip = not skip and argument in own and argument != "--list"
+        if skip or argument.split("=", 1)[0] in (*_SWITCHES, *_SELECTIONS):
+            skip = not skip and argument in _SELECTIONS  # its value stands apart
             continue
         kept.append(argument)
-    for selection in selections:
-        print(shlex.join(["python", "-m", f"mmadfer_jax.{module}", *kept, selection]))
+    return shlex.join(["python", "-m", f"mmadfer_jax.{module}", *kept])
 
 
 def carry_out(

@@ -74,10 +74,8 @@ class Lease:
             return
         self._tried = time.monotonic()
         try:
-            if _file(self._path, self._number + 1).exists():
+            if not self._is_ours():
                 raise LostError(f"{self._path.name} was taken by {who(self._path)}")
-            if not os.path.samestat(_file(self._path, self._number).stat(), os.fstat(self.file)):
-                raise LostError(f"{self._path.name} was taken")
             self._write()
         except FileNotFoundError:
             raise LostError(f"the lock of {self._path.name} was deleted") from None
@@ -87,12 +85,17 @@ class Lease:
 
     def release(self) -> None:
         """Gives the name back, if it is still this process's."""
-        for number in range(self._number + 1):  # the lowest first, see `Leases.take`
-            path = _file(self._path, number)
-            with contextlib.suppress(OSError):
-                if number < self._number or os.path.samestat(path.stat(), os.fstat(self.file)):
-                    path.unlink()
+        with contextlib.suppress(OSError):
+            if self._is_ours():
+                for number in range(self._number + 1):  # the lowest first, see `Leases.take`
+                    _file(self._path, number).unlink(missing_ok=True)
         os.close(self.file)
+
+    def _is_ours(self) -> bool:
+        """Whether nobody has taken it over; raises FileNotFoundError where its file is gone."""
+        if _file(self._path, self._number + 1).exists():
+            return False
+        return os.path.samestat(_file(self._path, self._number).stat(), os.fstat(self.file))
 
     def _write(self) -> None:
         self._count += 1

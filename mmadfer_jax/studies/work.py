@@ -26,9 +26,8 @@ from mmadfer_jax.training.log import console
 from mmadfer_jax.training.processes import PREEMPTED
 from mmadfer_jax.training.settings import plain
 
-SETTINGS = "settings.json"
 _ROOT = Path(mmadfer_jax.__file__).resolve().parent.parent
-LOCKS, _COMPILED = "locks", "compiled"
+_SETTINGS, _LOCKS, _COMPILED = "settings.json", "locks", "compiled"
 _CACHE = "JAX_COMPILATION_CACHE_DIR"
 # A run has one process, even where this command is one of several in a cluster.
 _ALONE = ("--coordinator=localhost:1", "--processes=1", "--process=0")
@@ -61,7 +60,7 @@ class Work:
                 "project"
             )
         self.folder, self._runs = folder, list(runs)
-        self._leases = Leases(folder / LOCKS, stale_after=stale_after)
+        self._leases = Leases(folder / _LOCKS, stale_after=stale_after)
         self._choosing, self._stopping = threading.Lock(), threading.Event()
         self._settled: set[str] = set()  # by this command, or found finished
         # What failed before this command is tried once more; what fails elsewhere meanwhile is not.
@@ -91,7 +90,7 @@ class Work:
         return {
             name: holder
             for name in names
-            if (holder := who(self.folder / LOCKS / name)) != "nobody"
+            if (holder := who(self.folder / _LOCKS / name)) != "nobody"
         }
 
     @contextlib.contextmanager
@@ -161,7 +160,7 @@ class Work:
         files.make_folder(folder)
         files.remove(folder / outcome.FAILURE)
         settings = json.dumps(plain(run.config), indent=2, ensure_ascii=False)
-        files.write(folder / SETTINGS, settings + "\n")
+        files.write(folder / _SETTINGS, settings + "\n")
         console().print(f"{run.name}: started, log in {folder / outcome.LOG}")
         began = time.monotonic()
         log = folder / outcome.LOG
@@ -188,7 +187,7 @@ class Work:
         folder = self._of(run)
         return [
             *(sys.executable, "-m", "mmadfer_jax.studies.child", str(_ROOT / "main.py")),
-            f"--config={_ROOT / 'configs' / 'saved.py'}:{folder / SETTINGS}",
+            f"--config={_ROOT / 'configs' / 'saved.py'}:{folder / _SETTINGS}",
             f"--workdir={folder}",
             *_ALONE,
         ]

@@ -45,7 +45,7 @@ def holder(folder, child_lives="0"):
                 os.kill(child, signal.SIGKILL)
 
 
-def from_elsewhere(held, folder, name="fold1", number=0):
+def from_elsewhere(held):
     """Makes a lease look as if another machine held it, which still lives."""
     held._owner |= {"machine": "elsewhere", "host": "elsewhere"}
     held._write()
@@ -118,7 +118,7 @@ def test_not_before_the_process_that_it_started_has_ended(tmp_path):
 
 def test_another_machines_name_is_taken_when_it_has_not_changed_for_long(tmp_path):
     held = Leases(tmp_path, stale_after=STALE).take("fold1")
-    from_elsewhere(held, tmp_path)
+    from_elsewhere(held)
     leases = Leases(tmp_path, stale_after=STALE)
     taken, seconds = take_in_time(leases, "fold1")
     assert seconds >= STALE
@@ -132,9 +132,24 @@ def test_another_machines_name_is_taken_when_it_has_not_changed_for_long(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_who_has_lost_a_name_frees_nobody_elses(tmp_path):
+    first = Leases(tmp_path, stale_after=STALE).take("fold1")
+    from_elsewhere(first)
+    second, _ = take_in_time(Leases(tmp_path, stale_after=STALE), "fold1")
+    from_elsewhere(second)
+    third, _ = take_in_time(Leases(tmp_path, stale_after=STALE), "fold1")
+    assert (tmp_path / "fold1.2").exists()
+    third.release()
+    anew = Leases(tmp_path).take("fold1")
+    for lost in (first, second):
+        lost.release()
+    assert [path.name for path in tmp_path.iterdir()] == ["fold1.0"]
+    anew.release()
+
+
 def test_clocks_do_not_matter(tmp_path):
     held = Leases(tmp_path, stale_after=STALE).take("fold1")
-    from_elsewhere(held, tmp_path)
+    from_elsewhere(held)
     leases = Leases(tmp_path, stale_after=STALE)
     for clock in (0, time.time() + 1e6):
         os.utime(tmp_path / "fold1.0", (clock, clock))
@@ -143,7 +158,7 @@ def test_clocks_do_not_matter(tmp_path):
 
 def test_another_machines_name_stays_its_own_while_it_lives(tmp_path):
     held = Leases(tmp_path, stale_after=STALE).take("fold1")
-    from_elsewhere(held, tmp_path)
+    from_elsewhere(held)
     leases = Leases(tmp_path, stale_after=STALE)
     until = time.monotonic() + 2 * STALE
     assert leases.take("fold1") is None
@@ -156,7 +171,7 @@ def test_another_machines_name_stays_its_own_while_it_lives(tmp_path):
 
 
 def test_one_of_many_gets_what_was_left(tmp_path):
-    from_elsewhere(Leases(tmp_path, stale_after=STALE).take("fold1"), tmp_path)
+    from_elsewhere(Leases(tmp_path, stale_after=STALE).take("fold1"))
     got = []
 
     def watch():
@@ -178,7 +193,7 @@ def test_one_of_many_gets_what_was_left(tmp_path):
 
 
 def test_a_taker_withdraws_where_another_had_taken_over_and_finished(tmp_path, monkeypatch):
-    from_elsewhere(Leases(tmp_path, stale_after=STALE).take("fold1"), tmp_path)
+    from_elsewhere(Leases(tmp_path, stale_after=STALE).take("fold1"))
     slow, quick = (Leases(tmp_path, stale_after=STALE) for _ in range(2))
     slow.take("fold1"), quick.take("fold1")
     time.sleep(STALE)
