@@ -1,6 +1,7 @@
 """Timelines of videos: `python -m mmadfer_jax.timeline VIDEO_OR_FOLDER --checkpoint=M --out=D`."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 from mmadfer_jax import files
 from mmadfer_jax.clips.media import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from mmadfer_jax.errors import UserError, exit_on_user_error
-from mmadfer_jax.timelines import save
+from mmadfer_jax.timelines import save, watching
 from mmadfer_jax.timelines.timeline import Timeline
 from mmadfer_jax.trained import TrainedModel, load_model
 from mmadfer_jax.videos.progress import progress
@@ -82,13 +83,10 @@ class Watcher:
             UserError: The video cannot be used.
         """
         stamp = _stamp(video)
-        timeline, written = self._already(folder, stamp), ()
-        if timeline is not None:
-            written = tuple(timeline.settings["formats"])
-        else:
-            with progress(video.name) as show:
-                chosen = dataclasses.asdict(self._settings)
-                timeline = self._model.timeline(video, progress=show, batch=self._batch, **chosen)
+        timeline = self._already(folder, stamp)
+        written = timeline.settings["formats"] if timeline else ()
+        if timeline is None:
+            timeline = self._made(video, folder)
         lacking = [name for name in self._formats if name not in written]
         if lacking or not written:
             formats = [name for name in save.FORMATS if name in (*lacking, *written)]
@@ -96,6 +94,21 @@ class Watcher:
             timeline = dataclasses.replace(timeline, settings=settings)
             timeline.save(folder, lacking, video)
         return timeline
+
+    def _made(self, video: Path, folder: Path) -> Timeline:
+        chosen, drawn = dataclasses.asdict(self._settings), folder / watching.FOLDER
+        files.remove(drawn)
+        draw = watching.Watching(folder) if "html" in self._formats else None
+        try:
+            with progress(video.name) as show:
+                return self._model.timeline(
+                    video, progress=show, watching=draw, batch=self._batch, **chosen
+                )
+        except BaseException:
+            files.remove(drawn)
+            with contextlib.suppress(OSError):  # there was no folder, or it holds something
+                folder.rmdir()
+            raise
 
     def _already(self, folder: Path, stamp: dict[str, Any]) -> Timeline | None:
         """What was saved of the same file by the same settings and model, if it is whole."""

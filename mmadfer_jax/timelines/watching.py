@@ -12,10 +12,11 @@ from mmadfer_jax.timelines.timeline import Timeline
 FOLDER = "seen"
 _COLUMNS, _WIDTH = 8, 600  # frames in a row at most, and pixels of a picture
 _QUALITY = 82
+_MOST = 2000  # pictures; an hour has 7,200 windows
 
 
 class Watching:
-    """Called with every batch of questions, it draws each into a folder.
+    """Called with every batch of questions, it draws each into a folder, the first 2,000.
 
     The report shows them where they lie beside it.
     """
@@ -34,6 +35,8 @@ class Watching:
             sounds: float32 [B, L, 128] log-mel, filled up with zeros.
         """
         for pictures, sound in zip(frames, sounds, strict=True):
+            if self._count >= _MOST:
+                return
             columns = min(_COLUMNS, len(pictures))
             drawn = contact_sheet(pictures, columns, _WIDTH // columns - GAP)
             if length := _heard(sound):
