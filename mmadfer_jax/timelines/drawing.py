@@ -23,6 +23,13 @@ def rgb(colour: str) -> Colour:
     return tuple(bytes.fromhex(colour[1:]))
 
 
+def readable_on(colour: str) -> str:
+    """A dark or a light colour for letters, whichever can be read on another one."""
+    linear = [(c / 255) ** 2.2 for c in rgb(colour)]
+    bright = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))  # relative luminance
+    return DARK if (bright + 0.05) / 0.058 > 1.05 / (bright + 0.05) else "#ffffff"
+
+
 @functools.lru_cache(maxsize=2048)  # some 43 classes with 100 percentages are much
 def words(text: str, size: int) -> np.ndarray:
     """Where there is ink, uint8 [size + size // 3, width]."""
@@ -91,4 +98,4 @@ class Boxes:
         top = min(max(top, 0), max(picture.shape[0] - high, 0))
         left = min(max(left, 0), max(picture.shape[1] - wide, 0))
         picture[top : top + high, left : left + wide] = rgb(colour)
-        put(picture, ink, left + pad, top + pad // 2, DARK)
+        put(picture, ink, left + pad, top + pad // 2, readable_on(colour))

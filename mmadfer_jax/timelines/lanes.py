@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 
 from mmadfer_jax.timelines.cues import Cue, cues, person_name
-from mmadfer_jax.timelines.drawing import rgb
+from mmadfer_jax.timelines.drawing import readable_on
 from mmadfer_jax.timelines.running import Running, class_colours, stack
 from mmadfer_jax.timelines.timeline import Timeline
 
@@ -41,22 +41,15 @@ def lane(timeline: Timeline, person: int, running: Running) -> str:
     )
 
 
-def ink(colour: str) -> str:
-    """Black or white, whichever can be read on a colour."""
-    linear = [(c / 255) ** 2.2 for c in rgb(colour)]
-    bright = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return "#10151c" if (bright + 0.05) / 0.057 > 1.05 / (bright + 0.05) else "#ffffff"
-
-
 def _segment(cue: Cue, seconds: float, colour: str) -> str:
     start, end = cue.start / 1000, cue.end / 1000
     doubt = f", doubtful in {cue.doubtful:.0%} of its windows" if cue.doubtful else ""
     title = f"{cue.label}, {start:.1f} to {end:.1f} s, {cue.confidence:.0%}{doubt}"
     hatched = " hatched" if cue.doubtful >= 0.5 else ""
+    style = f"{_place(start, end, seconds)};background-color:{colour};color:{readable_on(colour)}"
     return (
         f'<button class="segment{hatched}" data-start="{start:.3f}" title="{escape(title)}" '
-        f'style="{_place(start, end, seconds)};background-color:{colour};color:{ink(colour)}">'
-        f"{escape(cue.label)}</button>"
+        f'style="{style}">{escape(cue.label)}</button>'
     )
 
 

@@ -15,7 +15,7 @@ from video_files import corners, tone, write_video
 
 from mmadfer_jax.clips.frames import decode_jpeg
 from mmadfer_jax.timelines import honest
-from mmadfer_jax.timelines.lanes import ink
+from mmadfer_jax.timelines.drawing import DARK, readable_on
 from mmadfer_jax.timelines.watching import Watching
 
 BAD = "</script><img src=x onerror=alert(1)> \"' & ☺"
@@ -126,8 +126,8 @@ def test_original_video_is_linked_where_none_is_written(video, tmp_path):
 
 
 def test_words_on_colours_can_be_read():
-    assert [ink(colour) for colour in ("#f0e442", "#0072b2", "#8c510a")] == [
-        *("#10151c", "#ffffff", "#ffffff")
+    assert [readable_on(colour) for colour in ("#f0e442", "#0072b2", "#8c510a")] == [
+        *(DARK, "#ffffff", "#ffffff")
     ]
 
 
