@@ -1,9 +1,11 @@
 """What the commands `folds` and `study` share: their flags, and how they go about the runs."""
 
 import argparse
+import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -13,14 +15,15 @@ from mmadfer_jax.errors import UserError
 from mmadfer_jax.studies.lease import STALE_AFTER
 from mmadfer_jax.studies.outcome import FINISHED, Outcome, look
 from mmadfer_jax.studies.plan import Run
-from mmadfer_jax.studies.work import Stopped, Work
+from mmadfer_jax.studies.work import Stopped, Work, holder, leases
 from mmadfer_jax.training.log import console
 from mmadfer_jax.training.processes import PREEMPTED
 
 REPORT = "report"
 _LEAST_STALE = 60.0  # seconds
 _SWITCHES, _SELECTIONS = ("--list", "--report"), ("--only", "--run", "--jobs")
-# Of a run that another command has: it will write the report too.
+_POLL = 0.2  # seconds
+# Writes a report into a folder, of all outcomes, and of why runs are open.
 Report = Callable[[Path, Sequence[Outcome], Mapping[str, str]], None]
 
 
@@ -113,29 +116,42 @@ def carry_out(
         runs: All of it.
         wanted: Those that this command may train.
         flags: The command's.
-        write: Writes a report into a folder, given all outcomes and why others are open.
+        write: Writes the report.
     """
     # Parents compute nothing; they only count. Devices are for the processes that train.
     jax.config.update("jax_platforms", "cpu")
-    work, held = None, {}
+    if flags.report and not folder.is_dir():
+        raise UserError(f"--workdir={folder}: no such folder")
     if not flags.report:
-        work = Work(folder, wanted, stale_after=flags.stale_after)
         try:
-            work.train(flags.jobs)
+            Work(folder, wanted, stale_after=flags.stale_after).train(flags.jobs)
         except Stopped as stopped:
             print(f"stopped: {stopped}", file=sys.stderr)
             sys.exit(PREEMPTED)
-        held = work.held_elsewhere()
-        for name, holder in held.items():
-            console().print(f"{name}: is trained by {holder}")
-    elif not folder.is_dir():
-        raise UserError(f"--workdir={folder}: no such folder")
-    outcomes = [look(run, folder / run.name) for run in runs]
-    finished = {found.run.name for found in outcomes if found.state == FINISHED}
-    print(f"{len(finished)} of {len(runs)} runs are finished")
-    if finished:
-        why_open = {name: f"is trained by {holder}" for name, holder in held.items()}
-        write(folder / REPORT, outcomes, why_open)
-        print(f"report: {folder / REPORT}")
-    if work and {run.name for run in wanted} - finished - held.keys():
+    with _reporting(folder, flags.stale_after):
+        outcomes = [look(run, folder / run.name) for run in runs]
+        done = {found.run.name for found in outcomes if found.state == FINISHED}
+        others = [run for run in runs if run.name not in done]
+        held = {run.name: who for run in others if (who := holder(folder, run))}
+        print(f"{len(done)} of {len(runs)} runs are finished")
+        for name, who in held.items():
+            console().print(f"{name}: is held by {who}")
+        if done:
+            write(
+                folder / REPORT, outcomes, {name: f"is held by {who}" for name, who in held.items()}
+            )
+            print(f"report: {folder / REPORT}")
+    if not flags.report and {run.name for run in wanted} - done - held.keys():
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _reporting(folder: Path, stale_after: float) -> Iterator[None]:
+    """Keeps commands from reporting at once, so that the last report is of what is there last."""
+    names = leases(folder, stale_after)
+    while (lease := names.take(REPORT)) is None:
+        time.sleep(_POLL)
+    try:
+        yield
+    finally:
+        lease.release()

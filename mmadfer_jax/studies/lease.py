@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from mmadfer_jax import files
 
+NOBODY = "nobody"
 STALE_AFTER = 300.0  # seconds
 _BEATS = 10  # changes of the file in that time
 _BEAT = 15.0  # seconds between two at most
@@ -176,7 +177,7 @@ def who(path: Path) -> str:
     """The holder of a name, for people; `path` is the folder's and the name."""
     number = _number(path)
     if number is None:
-        return "nobody"
+        return NOBODY
     with contextlib.suppress(OSError):
         if owner := _parsed(_file(path, number).read_bytes()):
             return "process {pid} of {user} on {host}, since {since}".format(**owner)

@@ -19,7 +19,7 @@ import mmadfer_jax
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.studies import outcome
-from mmadfer_jax.studies.lease import STALE_AFTER, Lease, Leases, LostError, who
+from mmadfer_jax.studies.lease import NOBODY, STALE_AFTER, Lease, Leases, LostError, who
 from mmadfer_jax.studies.outcome import CUT, FAILED, FINISHED, OTHER, Outcome, look
 from mmadfer_jax.studies.plan import Run
 from mmadfer_jax.training.log import console
@@ -32,6 +32,17 @@ _CACHE = "JAX_COMPILATION_CACHE_DIR"
 # A run has one process, even where this command is one of several in a cluster.
 _ALONE = ("--coordinator=localhost:1", "--processes=1", "--process=0")
 _POLL = 0.5  # seconds
+
+
+def leases(folder: Path, stale_after: float) -> Leases:
+    """The leases of a study's folder: of its runs, and of its report."""
+    return Leases(folder / _LOCKS, stale_after=stale_after)
+
+
+def holder(folder: Path, run: Run) -> str | None:
+    """Who has a run of the study in a folder at the moment; None where nobody has."""
+    found = who(folder / _LOCKS / run.name)
+    return None if found == NOBODY else found
 
 
 class Stopped(Exception):  # noqa: N818  as a request, not as a mistake
@@ -60,7 +71,7 @@ class Work:
                 "project"
             )
         self.folder, self._runs = folder, list(runs)
-        self._leases = Leases(folder / _LOCKS, stale_after=stale_after)
+        self._leases = leases(folder, stale_after)
         self._choosing, self._stopping = threading.Lock(), threading.Event()
         self._settled: set[str] = set()  # by this command, or found finished
         # What failed before this command is tried once more; what fails elsewhere meanwhile is not.
@@ -83,15 +94,6 @@ class Work:
                 raise
         if self._stopping.is_set():
             raise Stopped("the same command goes on")
-
-    def held_elsewhere(self) -> dict[str, str]:
-        """Run -> holder, of those that other commands train at the moment."""
-        names = [run.name for run in self._runs if run.name not in self._settled]
-        return {
-            name: holder
-            for name in names
-            if (holder := who(self.folder / _LOCKS / name)) != "nobody"
-        }
 
     @contextlib.contextmanager
     def _ended_by_signals(self) -> Iterator[None]:

@@ -7,9 +7,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from mmadfer_jax.studies.published import PUBLISHED, published_on
 from PIL import Image
 
+from mmadfer_jax.evaluation.published import PUBLISHED, published_on
 from mmadfer_jax.studies.folds_report import folds_results, write_folds_report
 from mmadfer_jax.studies.outcome import look, write_failure
 from mmadfer_jax.studies.plan import Arm, Study, plan_folds, plan_study

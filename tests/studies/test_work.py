@@ -13,7 +13,7 @@ from mmadfer_jax.studies import work as work_module
 from mmadfer_jax.studies.lease import Leases
 from mmadfer_jax.studies.outcome import FAILURE, FINISHED, look, write_failure
 from mmadfer_jax.studies.plan import Arm, Study, plan_study
-from mmadfer_jax.studies.work import Stopped, Work
+from mmadfer_jax.studies.work import Stopped, Work, holder
 from tests.studying import finish, tiny_settings, write_folds_dataset
 
 # In place of training: notes its start, then puts what a run writes where it belongs.
@@ -110,13 +110,12 @@ def test_a_run_that_another_has_is_left_to_it(stage, runs):
     stop.set()
     thread.join()
     assert runs[0].name not in stage.started()
-    assert list(work.held_elsewhere()) == [runs[0].name]
-    assert f"process {os.getpid()}" in work.held_elsewhere()[runs[0].name]
+    assert f"process {os.getpid()}" in holder(stage.folder, runs[0])
+    assert not work.failures
     held.release()
-    work = Work(stage.folder, runs)
-    work.train()
+    Work(stage.folder, runs).train()
     assert stage.started()[-1] == runs[0].name
-    assert work.held_elsewhere() == {}
+    assert holder(stage.folder, runs[0]) is None
 
 
 def test_a_run_that_fails_does_not_end_the_others_and_is_tried_again(stage, runs):
