@@ -87,9 +87,13 @@ class TrainedModel:
 
     @functools.cached_property
     def _on_device(self) -> dict[str, jax.Array]:
-        model = self.card.model
-        stored = {path: x.astype(stored_dtype(model, path)) for path, x in self.params.items()}
-        return jax.device_put(stored, jax.local_devices()[0])
+        found, device = {}, jax.local_devices()[0]
+        for path, x in self.params.items():
+            stored = x.astype(stored_dtype(self.card.model, path), copy=False)
+            found[path] = jax.device_put(stored, device)
+            if device.platform == "cpu" and stored is x:  # one place for both
+                self.params[path] = np.asarray(found[path])
+        return found
 
     @functools.cached_property
     def _apply(self):

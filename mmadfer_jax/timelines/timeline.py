@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mmadfer_jax.errors import UserError
+
+TABLES = ("windows", "faces", "segments")
 PERSON = "person"  # before the number, where a person is named
 
 
@@ -141,6 +144,36 @@ class Timeline:
         """Those who were answered for, in order of appearance; 0 is the sound alone."""
         answered = np.isfinite(self.windows.probabilities).all(axis=1)
         return tuple(np.unique(self.windows.person[answered]).tolist())
+
+    def to_pandas(self, table: str = "windows"):
+        """A table as a pandas DataFrame, where pandas is installed.
+
+        Args:
+            table: `windows` with a column `prob_NAME` for each class, `faces` with `left`, `top`,
+                `right` and `bottom`, or `segments`.
+
+        Raises:
+            UserError: There is no such table, or no pandas.
+        """
+        if table not in TABLES:
+            raise UserError(f"table {table!r}: expected one of {', '.join(TABLES)}")
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError("pandas is not installed; `pip install pandas`") from error
+        if table == "segments":
+            names = [field.name for field in dataclasses.fields(Segment)]
+            return pandas.DataFrame(map(dataclasses.astuple, self.segments), columns=names)
+        rows = getattr(self, table)
+        columns = {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
+        if table == "windows":
+            answers = columns.pop("probabilities").T
+            columns |= {f"prob_{name}": x for name, x in zip(self.classes, answers, strict=True)}
+            columns["notes"] = ["; ".join(notes) for notes in columns.pop("notes")]
+        else:
+            sides = ("left", "top", "right", "bottom")
+            columns |= dict(zip(sides, columns.pop("box").T, strict=True))
+        return pandas.DataFrame(columns)
 
     def save(
         self,

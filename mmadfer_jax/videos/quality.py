@@ -13,7 +13,7 @@ from mmadfer_jax.videos.sound import Heard
 # Beside each threshold why it is where it is; how they were measured stands in docs/timeline.md.
 LEAST_SHARE = 0.5  # of the frames with the face; with less, half of the window is not spoken of
 LEAST_SCORE = 0.9  # of a find, in the mean; those of clear faces are above 0.99
-LEAST_SIZE = 48.0  # pixels; below it people's own judgements of expressions suffer (Tian, 2004)
+LEAST_SIZE = 48.0  # pixels; in smaller heads expressions are hardly told any more (Tian, 2004)
 LEAST_BLUR = 25.0  # of a sharp photo 350 and more; of one blurred by 2 % of the face about 25
 TURNED = 0.5  # of 1; about 30 degrees, from where training data have few faces
 MOST_TURNED = 0.5  # share of the finds

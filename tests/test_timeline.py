@@ -20,7 +20,7 @@ from mmadfer_jax.timelines.document import NAME
 from mmadfer_jax.videos.settings import TimelineSettings
 from mmadfer_jax.weights.model_files import save_model
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = TimelineSettings(window=1.0, hop=0.5)
 LIGHT = ("csv", "json")
 
