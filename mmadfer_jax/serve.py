@@ -77,9 +77,11 @@ def _serve(
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port={port}; expected 0 to 65535")
     try:
         return socket.create_server((host, port))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UserError(f"cannot listen on {host}, port {port}: {error}; take another") from error
 
 

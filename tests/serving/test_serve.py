@@ -19,7 +19,7 @@ def test_what_is_lacking_is_told(monkeypatch):
     assert "`pip install -r requirements-app.txt`" in _refused(monkeypatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     assert "must be above 0" in _refused(monkeypatch, "--max_seconds=0")
-    assert "cannot listen on 127.0.0.1, port 99999" in _refused(monkeypatch, "--port=99999")
+    assert "expected 0 to 65535" in _refused(monkeypatch, "--port=99999")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"cannot listen on 127.0.0.1, port {port}" in _refused(monkeypatch, f"--port={port}")
