@@ -1,5 +1,6 @@
 """`annotated.mp4`: the video with boxes, names and running probabilities, its sound kept."""
 
+import contextlib
 import heapq
 import math
 from collections.abc import Iterator
@@ -20,8 +21,8 @@ from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.clips import container as containers
-from mmadfer_jax.clips import media
 from mmadfer_jax.clips.sound_track import SoundTrack
+from mmadfer_jax.clips.timed import read_header, read_pictures
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.timelines.drawing import Boxes
 from mmadfer_jax.timelines.strip import Strip
@@ -98,7 +99,8 @@ def _pictures(
     """Time and annotated picture of each frame."""
     faces, boxes = timeline.faces, Boxes(timeline, letters)
     scale = np.tile(np.array(size) / timeline.size, 2)
-    for number, (rgb, time) in enumerate(media.read_video(video)):
+    frames = read_pictures(video, read_header(video), problems=[])
+    for number, (rgb, time) in enumerate(frames):
         picture = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         first, end = np.searchsorted(faces.frame, (number, number + 1))
         for row in range(first, end):
@@ -133,37 +135,44 @@ def _sound(
     if source is None:
         return iter(())
     if source.codec_context.name in _COPIED:
-        return _copied(container, source, output.add_stream_from_template(source))
+        start = containers.pictures_start(container) or 0.0
+        return _copied(container, source, output.add_stream_from_template(source), start)
     rate = source.codec_context.sample_rate
     target = output.add_stream("aac", rate=rate if rate in _AAC_RATES else 48_000)
     target.layout = "mono" if source.codec_context.channels == 1 else "stereo"
-    start = containers.pictures_start(container) or 0.0
-    return _as_aac(SoundTrack(video, container, source), start, target)
+    return _as_aac(SoundTrack(video, container, source), target)
 
 
 def _copied(
     container: av.container.InputContainer,
     source: av.audio.stream.AudioStream,
     target: av.audio.stream.AudioStream,
+    start: float,
 ) -> Iterator[Piece]:
-    last = -math.inf
+    last, early = -math.inf, round(start / source.time_base)
     for packet in containers.packets(container, source):
-        if packet is not None and packet.size and packet.dts is not None and packet.dts > last:
+        if packet is None or not packet.size or packet.dts is None:
+            continue
+        packet.dts, packet.pts = packet.dts - early, packet.pts and packet.pts - early
+        if packet.dts > last and (packet.dts >= 0 or not early):  # none from before the pictures
             last, time = packet.dts, float(packet.dts * packet.time_base)
             packet.stream = target
             yield time, [packet]
 
 
-def _as_aac(
-    track: SoundTrack, start: float, target: av.audio.stream.AudioStream
-) -> Iterator[Piece]:
+def _heard(track: SoundTrack) -> Iterator[np.ndarray]:
+    with contextlib.suppress(UserError):  # mostly broken; what there is is heard
+        yield from track.pieces()
+
+
+def _as_aac(track: SoundTrack, target: av.audio.stream.AudioStream) -> Iterator[Piece]:
     place = 0
-    for samples in track.pieces():
+    for samples in _heard(track):
         samples = np.ascontiguousarray(samples[: len(_LAYOUTS)])
         layout = _LAYOUTS[len(samples) - 1]
         frame = av.AudioFrame.from_ndarray(samples, format="s16p", layout=layout)
         frame.sample_rate, frame.time_base = track.rate, Fraction(1, track.rate)
-        frame.pts = round(start * track.rate) + place
-        yield start + place / track.rate, target.encode(frame)
+        frame.pts = place
+        yield place / track.rate, target.encode(frame)
         place += samples.shape[1]
     yield math.inf, target.encode(None)

@@ -14,6 +14,7 @@ import numpy as np
 from mmadfer_jax.clips import faces
 from mmadfer_jax.clips.clip import MAX_FRAMES, PrepareSettings
 from mmadfer_jax.clips.reading import Reading
+from mmadfer_jax.clips.timed import Header, read_header
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.timelines.timeline import Timeline, Windows
 from mmadfer_jax.videos import quality, rows
@@ -21,7 +22,7 @@ from mmadfer_jax.videos.asking import Ask, Asking
 from mmadfer_jax.videos.cutting import Cutter, FrameByFrame, WindowByWindow
 from mmadfer_jax.videos.looking import LOOK_SECONDS, WholePicture, looked_at
 from mmadfer_jax.videos.people import People, Stretch, Track
-from mmadfer_jax.videos.reading import Header, Picture, pictures, read_header
+from mmadfer_jax.videos.reading import Picture, pictures
 from mmadfer_jax.videos.seen import Seen, Sight
 from mmadfer_jax.videos.segments import find_segments
 from mmadfer_jax.videos.settings import ALL, LARGEST, TimelineSettings

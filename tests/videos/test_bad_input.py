@@ -13,6 +13,7 @@ from scenes import RATE, Actor, Scene, still, write
 from video_files import corners, set_display_matrix, tone, write_video
 from watched import FACE, make_model
 
+from mmadfer_jax.clips import media
 from mmadfer_jax.clips.frames import encode_jpeg
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.timelines.timeline import Timeline
@@ -214,6 +215,19 @@ def test_where_a_picture_stands_still_there_are_windows_without_pictures(model, 
     assert found.windows.frames.tolist() == [25, 25, 5, 5, 1, 0, 0, 0, 1]
     assert found.windows.person.tolist() == [1, 1, 1, 1, 1, 0, 0, 0, 1]
     assert found.windows.notes[5] == (quality.NO_PICTURES, quality.NO_SOUND)
+
+
+@pytest.mark.parametrize("name", ["cut off", "another size inside", "a variable rate"])
+def test_odd_files_are_annotated_in_step_with_their_timeline(model, tmp_path, name):
+    video = CASES[name].write(tmp_path / "odd")
+    found = model.timeline(video, hop=1.0)
+    found.save(tmp_path / "out", ("video",), video)
+    shown = list(media.read_video(tmp_path / "out" / "annotated.mp4"))
+    assert len(shown) == found.num_frames
+    times = np.array([frame.time for frame in shown])
+    here = found.faces.person == 1
+    frames, expected = found.faces.frame[here], found.faces.time[here]
+    np.testing.assert_allclose(times[frames], expected, atol=2e-3)
 
 
 def test_boxes_are_those_of_the_picture_as_it_is_shown(model, tmp_path):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from video_files import corners, tone, write_video
 
+from mmadfer_jax.clips.timed import LATE_PICTURES, read_header
 from mmadfer_jax.errors import UserError
-from mmadfer_jax.videos.reading import LATE_PICTURES, pictures, read_header
+from mmadfer_jax.videos.reading import pictures
 
 
 def _room(seed: int, width: int = 96, height: int = 64) -> np.ndarray:
