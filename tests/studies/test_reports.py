@@ -7,12 +7,12 @@ import subprocess
 
 import numpy as np
 import pytest
+from mmadfer_jax.studies.published import PUBLISHED, published_on
 from PIL import Image
 
 from mmadfer_jax.studies.folds_report import folds_results, write_folds_report
 from mmadfer_jax.studies.outcome import look, write_failure
 from mmadfer_jax.studies.plan import Arm, Study, plan_folds, plan_study
-from mmadfer_jax.studies.published import PUBLISHED, published_on
 from mmadfer_jax.studies.study_report import write_study_report
 from mmadfer_jax.studies.summary import study_results
 from mmadfer_jax.studies.tables import Table
