@@ -22,21 +22,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from machine import stamp
+from mmadfer_jax.costing.machine import stamp
 
 Seconds = list[float]
 
 
 def ours(work: str) -> Callable[[argparse.Namespace], Seconds]:
-    """Seconds of each step of `train_step.Training` or `train_step.Inference`."""
+    """Seconds of each step of `timing.Training` or `timing.Inference`."""
 
     def part(arguments: argparse.Namespace) -> Seconds:
         import train_step
 
-        program = train_step.program_of(train_step.recipe(toy=arguments.toy, dtype="float32"))
-        params = train_step.random_params(program)
-        step = getattr(train_step, work)(program, arguments.batch, params).step
-        return train_step.seconds_of(step, arguments.steps, arguments.warmup)
+        from mmadfer_jax.costing import timing
+
+        program = timing.program_of(train_step.recipe(toy=arguments.toy, dtype="float32"))
+        params = timing.random_params(program)
+        step = getattr(timing, work)(program, arguments.batch, params).step
+        return timing.seconds_of(step, arguments.steps, arguments.warmup)
 
     return part
 
@@ -49,10 +51,12 @@ def theirs(work: str) -> Callable[[argparse.Namespace], Seconds]:
         import torch_step
         import train_step
 
+        from mmadfer_jax.costing import timing
+
         torch.set_num_threads(arguments.threads)
-        model = train_step.program_of(train_step.recipe(toy=arguments.toy, dtype="float32")).model
+        model = timing.program_of(train_step.recipe(toy=arguments.toy, dtype="float32")).model
         step = getattr(torch_step, work)(model, arguments.batch, "eager")
-        return train_step.seconds_of(step, arguments.steps, arguments.warmup)
+        return timing.seconds_of(step, arguments.steps, arguments.warmup)
 
     return part
 
@@ -71,12 +75,14 @@ def products(arguments: argparse.Namespace) -> Seconds:
     import jax.numpy as jnp
     import train_step
 
-    model = train_step.program_of(train_step.recipe(toy=arguments.toy, dtype="float32")).model
+    from mmadfer_jax.costing import timing
+
+    model = timing.program_of(train_step.recipe(toy=arguments.toy, dtype="float32")).model
     forward, gradient = 0.0, 0.0
 
     def seconds(first: tuple[int, ...], second: tuple[int, ...]) -> float:
         a, b, multiply = jnp.ones(first), jnp.ones(second), jax.jit(jnp.matmul)
-        times = train_step.seconds_of(lambda: multiply(a, b), arguments.steps, arguments.warmup)
+        times = timing.seconds_of(lambda: multiply(a, b), arguments.steps, arguments.warmup)
         return statistics.median(times)
 
     for side, count in (("image", model.num_frames), ("audio", 1)):
@@ -100,10 +106,11 @@ def from_shards(arguments: argparse.Namespace) -> Seconds:
     import train_step
 
     from mmadfer_jax.clips.reading import Reading
+    from mmadfer_jax.costing import timing
     from mmadfer_jax.training import input as data
 
-    program = train_step.program_of(train_step.recipe(toy=arguments.toy, dtype="float32"))
-    work = train_step.Training(program, arguments.batch, train_step.random_params(program))
+    program = timing.program_of(train_step.recipe(toy=arguments.toy, dtype="float32"))
+    work = timing.Training(program, arguments.batch, timing.random_params(program))
     model, steps = program.model, arguments.warmup + arguments.steps
     clips = arguments.batch * steps
     rows = data.local_rows(program.batch_sharding, arguments.batch)
@@ -122,7 +129,7 @@ def from_shards(arguments: argparse.Namespace) -> Seconds:
             return work.step()
 
         with contextlib.closing(batches):
-            return train_step.seconds_of(step, arguments.steps, arguments.warmup)
+            return timing.seconds_of(step, arguments.steps, arguments.warmup)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Seconds]] = {

@@ -23,8 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from machine import stamp
-
+from mmadfer_jax.costing.machine import stamp
 from tests.killing import MOMENTS, Kill, Trial, differences
 
 _LAST = "reporting"  # a moment that comes only once a run has taken its last step

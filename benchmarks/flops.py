@@ -212,7 +212,9 @@ def main() -> None:
         chip = chip._replace(bfloat16=arguments.tflops * 1e12)
     if arguments.bandwidth:
         chip = chip._replace(bandwidth=arguments.bandwidth * 1e9)
-    from train_step import program_of, recipe
+    from train_step import recipe
+
+    from mmadfer_jax.costing.timing import program_of
 
     program = program_of(recipe())
     sizes = {"trained": 0, "frozen": 0}

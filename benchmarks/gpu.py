@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from machine import installed, stamp
+from mmadfer_jax.costing.machine import installed, stamp
 
 Line = dict[str, Any]
 Items = Mapping[str, Callable[[], Line]]

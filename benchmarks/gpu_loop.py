@@ -12,12 +12,13 @@ import cv2
 import jax
 import numpy as np
 from gpu_parts import Items, Line, batches, profile
-from train_step import Training, program_of, random_params, recipe, seconds_of
+from train_step import recipe
 
 from mmadfer_jax.card import ModelCard
 from mmadfer_jax.clips.audio import MEL_BINS
 from mmadfer_jax.clips.frames import encode_jpeg
 from mmadfer_jax.clips.reading import Reading
+from mmadfer_jax.costing.timing import Training, program_of, random_params, seconds_of
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import Record, RecordSource, ShardWriter
 from mmadfer_jax.models.config import ModelConfig

@@ -15,17 +15,17 @@ import numpy as np
 from chips import chip_of
 from flops import flops_a_clip, tokens_of
 from ml_collections import ConfigDict
-from train_step import (
+from train_step import recipe
+
+from mmadfer_jax.costing.timing import (
     Inference,
     Training,
     compiled_bytes,
     program_of,
     random_params,
-    recipe,
     seconds_of,
     timed,
 )
-
 from mmadfer_jax.models.compute import REMATS
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.training.optimizer import FROZEN, TRAINED

@@ -19,8 +19,9 @@ from flax import nnx
 from flops import flops_a_clip, tokens_of
 from gpu_parts import DEPTH, Items, Line, batches
 from ml_collections import ConfigDict
-from train_step import Inference, Training, program_of, random_params, recipe, timed
+from train_step import recipe
 
+from mmadfer_jax.costing.timing import Inference, Training, program_of, random_params, timed
 from mmadfer_jax.models import params as model_params
 from mmadfer_jax.models.mma_dfer import MmaDfer
 from mmadfer_jax.models.params import Params

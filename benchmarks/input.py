@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import numpy as np
-from machine import stamp, take_one_core
+from machine import take_one_core
 from PIL import Image
 
 from data_prep.synthetic.render import render_frames
@@ -32,6 +32,7 @@ from data_prep.synthetic.voice import SAMPLE_RATE, synthesise
 from mmadfer_jax.clips import audio
 from mmadfer_jax.clips.frames import decode_jpeg, encode_jpeg, train_indices
 from mmadfer_jax.clips.reading import Reading
+from mmadfer_jax.costing.machine import stamp
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import Record, RecordSource, ShardWriter
 from mmadfer_jax.training import input as pipeline

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import jax
 from jax.ad_checkpoint import print_saved_residuals
-from machine import stamp
-from train_step import program_of
 
+from mmadfer_jax.costing.machine import stamp
+from mmadfer_jax.costing.timing import program_of
 from mmadfer_jax.models.compute import REMATS
 from mmadfer_jax.models.params import apply_fn
 from mmadfer_jax.training.program import Program

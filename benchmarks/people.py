@@ -22,12 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import numpy as np
-from machine import stamp
 from scenes import RATE, Actor, Scene, away, fixed, still, walk, write
 from scipy.optimize import linear_sum_assignment
 
 from mmadfer_jax.clips.clip import PrepareSettings, make_detector
 from mmadfer_jax.clips.reading import Reading
+from mmadfer_jax.costing.machine import stamp
 from mmadfer_jax.timelines.timeline import Faces, Timeline
 from mmadfer_jax.videos.engine import Answerer, make_timeline
 from mmadfer_jax.videos.people import overlap

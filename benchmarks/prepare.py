@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import av
 import cv2
 import numpy as np
-from machine import stamp, take_one_core
+from machine import take_one_core
 
 from data_prep.synthetic.render import render_frames
 from data_prep.synthetic.sample import sample_clip
@@ -39,6 +39,7 @@ from data_prep.synthetic.voice import SAMPLE_RATE, synthesise
 from mmadfer_jax.clips import audio, faces, media, mtcnn, tracks
 from mmadfer_jax.clips.clip import PrepareSettings, make_detector, prepare_clip
 from mmadfer_jax.clips.frames import encode_jpeg
+from mmadfer_jax.costing.machine import stamp
 
 WIDTH, HEIGHT, FACE = 640, 360, 256
 WAYS: dict[str, dict[str, Any]] = {

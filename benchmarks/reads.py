@@ -29,10 +29,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from machine import stamp
 from upath import UPath
 
 from mmadfer_jax import files
+from mmadfer_jax.costing.machine import stamp
 from mmadfer_jax.data.dataset_info import DatasetInfo
 from mmadfer_jax.data.records import RecordSource
 from mmadfer_jax.data.shards import index_path, shard_name

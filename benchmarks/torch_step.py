@@ -15,8 +15,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from train_step import seconds_of
 
+from mmadfer_jax.costing.timing import seconds_of
 from mmadfer_jax.models.config import ModelConfig
 from tests.torch_twin import Attention, Twin
 

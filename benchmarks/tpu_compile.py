@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import jax
 from flops import flops_a_clip, once_a_step, parts
 from jax.experimental import topologies
-from machine import stamp
 
 from configs import dfew
+from mmadfer_jax.costing.machine import stamp
 from mmadfer_jax.models.compute import LAYERS, REMATS
 from mmadfer_jax.models.config import DTYPES, ModelConfig
 from mmadfer_jax.training.epochs import Epochs

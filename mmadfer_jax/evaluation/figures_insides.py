@@ -20,18 +20,19 @@ from mmadfer_jax.evaluation.drawing import (
 )
 
 
-def gates_figure(gates: Mapping[str, Sequence[float]], path: str | os.PathLike) -> None:
+def gates_figure(gates: Mapping[str, Mapping[int, float]], path: str | os.PathLike) -> None:
     """Draws the gates of the fusion over the layers as a PNG.
 
     Args:
-        gates: "picture from sound" and "sound from picture", tanh of the gate of each layer.
+        gates: "picture from sound" and "sound from picture", or one of them: layer, counted from 1
+            -> tanh of its gate.
         path: Where the picture goes.
     """
     figure, (axes,) = panels(1, 3.3, 2.2)
     styles = zip(gates.items(), ((BLUE, "o"), (ORANGE, "s")), strict=False)
     for (name, values), (colour, mark) in styles:
-        layers = np.arange(1, len(values) + 1)
-        axes.plot(layers, values, color=colour, marker=mark, ms=3.5, lw=1.2, label=name)
+        points = list(values), list(values.values())
+        axes.plot(*points, color=colour, marker=mark, ms=3.5, lw=1.2, label=name)
     axes.axhline(0, color=GREY, lw=0.8)
     axes.set_xlabel("layer")
     axes.set_ylabel("gate, tanh")

@@ -22,14 +22,15 @@ def gates_section(params: Mapping[str, np.ndarray]) -> Section | None:
     found: dict[str, dict[int, float]] = {}
     for path, value in params.items():
         if match := _GATE.fullmatch(path):
-            layer, side = int(match[1]), _TAKES[match[2]]
-            found.setdefault(side, {})[layer] = float(np.tanh(np.asarray(value, np.float64)).mean())
+            gate = float(np.tanh(np.asarray(value, np.float64)).item())
+            found.setdefault(_TAKES[match[2]], {})[int(match[1]) + 1] = gate
     if not found:
         return None
-    gates = {side: [of[layer] for layer in sorted(of)] for side, of in sorted(found.items())}
+    gates = {side: dict(sorted(of.items())) for side, of in sorted(found.items())}
+    layers = sorted({layer for of in gates.values() for layer in of})
     rows = [
-        (layer, *(f"{value:+.4f}" for value in values))
-        for layer, values in enumerate(zip(*gates.values(), strict=True), 1)
+        (layer, *(f"{of[layer]:+.4f}" if layer in of else "-" for of in gates.values()))
+        for layer in layers
     ]
     text = table(("layer", *gates), rows)
     text += (

@@ -117,7 +117,7 @@ class MmaDfer(nnx.Module):
         exact = jax.default_matmul_precision("highest")
         with exact if config.dtype == "float32" else contextlib.nullcontext():
             features = self._encode(frames, spectrogram, key, compute, on_layer)
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision("highest"), jax.named_scope("head"):
             return self.classifier(self._clip_feature(features, on_head))
 
     def _clip_feature(
@@ -133,8 +133,11 @@ class MmaDfer(nnx.Module):
             frames = self.project(functools.reduce(jnp.add, features.values()))
         # Of sound alone all frames have its feature.
         frames = jnp.broadcast_to(frames, (len(frames), count, frames.shape[-1]))
-        temporal = self.config.temporal_depth > 0
-        clip = self.temporal(frames, on_head) if temporal else frames.mean(axis=1)
+        if self.config.temporal_depth:
+            with jax.named_scope("temporal"):
+                clip = self.temporal(frames, on_head)
+        else:
+            clip = frames.mean(axis=1)
         if on_head is not None:
             on_head("frames", frames)
             on_head("clip", clip)
@@ -151,7 +154,10 @@ class MmaDfer(nnx.Module):
         """The encoders' features, float32 [B*T, 1, D] of every frame and [B, 1, D] of the sound."""
         encoders = self._encoders()
         inputs = {"image": frames.reshape(-1, *frames.shape[2:]), "audio": spectrogram[..., None]}
-        tokens = {side: encoder.embed(inputs[side]) for side, encoder in encoders.items()}
+        tokens = {}
+        for side, encoder in encoders.items():
+            with jax.named_scope(f"{side}_encoder"):
+                tokens[side] = encoder.embed(inputs[side])
         if compute.layers == "scan" and on_layer is None:
             tokens = self._scan(tokens, key, compute)
         else:
@@ -235,10 +241,13 @@ class MmaDfer(nnx.Module):
             for i, block in enumerate(blocks):
                 own_key = _layer_keys(key, layer * len(blocks) + i)[side]
                 rate = None if drop_path_rates is None else drop_path_rates[side][i]
-                tokens[side] = block(tokens[side], own_key, compute.attention, rate)
+                with jax.named_scope(f"{side}_encoder"):
+                    tokens[side] = block(tokens[side], own_key, compute.attention, rate)
         if modules["fusion"] is None:
             return tokens
-        image, audio = modules["fusion"](tokens["image"], tokens["audio"], self.config.num_frames)
+        both = tokens["image"], tokens["audio"]
+        with jax.named_scope("fusion"):
+            image, audio = modules["fusion"](*both, self.config.num_frames)
         return {"image": image, "audio": audio}
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import flops
@@ -17,8 +18,9 @@ import numpy as np
 import pytest
 import train_step
 from chips import CHIPS, chip_of
-from jax.extend.core import jaxprs_in_params
 
+from mmadfer_jax.costing import timing
+from mmadfer_jax.costing.flops import count_products
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.training.optimizer import split
 from tests.programs import program_of
@@ -37,19 +39,9 @@ QUICK = (
 
 def counted(jaxpr) -> int:
     """FLOPs of all matrix products and convolutions in a jaxpr and in those inside it."""
-    total = 0
-    for equation in jaxpr.eqns:
-        shapes = [x.aval.shape for x in equation.invars if hasattr(x.aval, "shape")]
-        out = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            total += 2 * out * math.prod(shapes[0][axis] for axis in contracted)
-        elif equation.primitive.name == "conv_general_dilated":
-            out_axis = equation.params["dimension_numbers"].rhs_spec[0]
-            total += 2 * out * math.prod(shapes[1]) // shapes[1][out_axis]
-        for inner in jaxprs_in_params(equation.params):
-            total += counted(inner)
-    return total
+    found = Counter()
+    count_products(jaxpr, found)
+    return found.total()
 
 
 SIZES = {
@@ -115,11 +107,11 @@ def test_knows_chips_by_the_names_of_their_drivers():
 
 def test_sees_gradients_of_frozen_weights():
     config = train_step.recipe(toy=True)
-    program = train_step.program_of(config)
+    program = timing.program_of(config)
     config.freeze = ((r".*", "trained"),)
     texts = {
         name: p.lower_train(4).compiler_ir("hlo").as_hlo_text()
-        for name, p in (("frozen", program), ("trained", train_step.program_of(config)))
+        for name, p in (("frozen", program), ("trained", timing.program_of(config)))
     }
     line = gpu_parts.check_frozen(texts["frozen"], program)
     assert line["gradients_of_trained"] > 10
@@ -178,14 +170,14 @@ def test_takes_the_least_rematerialisation_that_fits(monkeypatch):
 
 
 def test_other_layouts_give_the_same_answers():
-    program = train_step.program_of(train_step.recipe(toy=True, dtype="float32"))
-    params = train_step.random_params(program)
+    program = timing.program_of(train_step.recipe(toy=True, dtype="float32"))
+    params = timing.random_params(program)
     answers, multiplied = [], []
     for change in (lambda *_: None, gpu_variants.join, gpu_variants.fold):
-        program = train_step.program_of(train_step.recipe(toy=True, dtype="float32"))
+        program = timing.program_of(train_step.recipe(toy=True, dtype="float32"))
         with gpu_variants.changed_model(change):
             text = program.lower_eval(4).compiler_ir("hlo").as_hlo_text()
-            answers.append(np.asarray(train_step.Inference(program, 4, params).step()))
+            answers.append(np.asarray(timing.Inference(program, 4, params).step()))
         multiplied.append(gpu_parts.products(text))
     plain, joined, folded = (sum(found.values()) for found in multiplied)
     assert (plain - joined, folded) == (4, plain)  # two fewer a layer of each encoder

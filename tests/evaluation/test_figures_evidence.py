@@ -129,12 +129,12 @@ def test_conflicts_show_how_many_are_right(drawn):
 
 
 def test_gates_are_drawn_by_layer(drawn):
-    gates = {"picture from sound": [0.1, -0.2, 0.3], "sound from picture": [0.0, 0.5, 0.1]}
+    gates = {"picture from sound": {1: 0.1, 2: -0.2, 3: 0.3}, "sound from picture": {3: 0.5}}
     axes = drawn(figures_insides.gates_figure, gates).axes[0]
     lines = {line.get_label(): line for line in axes.lines}
     for name, values in gates.items():
-        assert list(lines[name].get_xdata()) == [1, 2, 3]
-        assert list(lines[name].get_ydata()) == values
+        assert list(lines[name].get_xdata()) == list(values)
+        assert list(lines[name].get_ydata()) == list(values.values())
 
 
 def test_attention_is_a_map_of_classes_and_frames(drawn):

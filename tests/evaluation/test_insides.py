@@ -67,8 +67,14 @@ def test_gates_are_told_by_layer():
     params = {f"fusion.{i}.image_gate": np.array([i / 10]) for i in range(12)}
     params |= {f"fusion.{i}.audio_gate": np.array([-1.0]) for i in range(12)}
     found = gates_section(params | {"fusion.0.image_up.bias": np.ones(3)}).results
-    np.testing.assert_allclose(found["picture from sound"], np.tanh(np.arange(12) / 10))
-    np.testing.assert_allclose(found["sound from picture"], np.tanh([-1.0] * 12))
+    assert list(found["picture from sound"]) == list(range(1, 13))
+    values = list(found["picture from sound"].values())
+    np.testing.assert_allclose(values, np.tanh(np.arange(12) / 10))
+    np.testing.assert_allclose(list(found["sound from picture"].values()), np.tanh([-1.0] * 12))
+    # Fused after some layers only, and told to the frames alone.
+    some = gates_section({f"fusion.{i}.image_gate": np.array([0.5]) for i in (6, 0)})
+    assert list(some.results["picture from sound"]) == [1, 7]
+    assert "sound from picture" not in some.text
     assert gates_section({"classifier.bias": np.zeros(3)}) is None
 
 

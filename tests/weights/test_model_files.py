@@ -278,6 +278,18 @@ def test_a_class_count_that_does_not_fit_is_refused(tmp_path, released):
     assert read_model(tmp_path / "x.safetensors").card.classes == classes
 
 
+def test_what_a_released_file_does_not_say_can_be_said(tmp_path, released):
+    own = tmp_path / "x.safetensors"
+    assert convert(released, own)["frame_order"] == "time"
+    convert(released, own, frame_order="text", missing_sound="mean")
+    reading = read_model(own).card.reading
+    assert reading.frame_order == "text"
+    assert reading.missing_sound == read_model(own).card.model.audio.mean[0]
+    encoder = save_torch(tmp_path / "mae.pth", timm(), "model")
+    with pytest.raises(UserError, match="is no whole model; --frame_order is for those"):
+        convert(encoder, own, frame_order="text")
+
+
 def test_an_encoder_is_no_whole_model_and_the_other_way_round(tmp_path, released):
     encoder = save_torch(tmp_path / "mae.pth", timm(), "model")
     with pytest.raises(UserError, match=r"is no MMA-DFER model.*goes into config\.image_weights"):
