@@ -34,13 +34,13 @@ class Augmentation:
 
     def __post_init__(self):
         for name in ("brightness", "area", "aspect"):
-            bounds = getattr(self, name) or ()
-            if name == "area" and not bounds:
+            given = getattr(self, name)
+            if name == "area" and not given:
                 continue
-            numbers = [x for x in bounds if type(x) in (int, float)]
-            if len(bounds) != 2 or len(numbers) != 2 or not 0 < bounds[0] <= bounds[1]:
+            numbers = [x for x in given or () if type(x) in (int, float)]
+            if len(numbers) != 2 or len(given) != 2 or not 0 < numbers[0] <= numbers[1]:
                 raise UserError(
-                    f"config.augment.{name} is {bounds}; expected the two ends of a range above 0"
+                    f"config.augment.{name} is {given}; expected the two ends of a range above 0"
                     + (", or () for the whole picture" if name == "area" else "")
                 )
         if min(self.drop_sound, self.drop_picture) < 0 or self.drop_sound + self.drop_picture > 1:
