@@ -28,15 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import av
 import numpy as np
-from machine import stamp
 from people import timeline_of
 from scenes import Actor, Scene, still, write
 
 from mmadfer_jax.clips import media
+from mmadfer_jax.costing.machine import stamp
+from mmadfer_jax.trained import load_model
 from mmadfer_jax.videos.identity import recogniser
 
 FRAMES = 472
 EVERY = (1, 3, 6, 12)
+BATCHES = (1, 2, 4)
 
 
 def repeated(clip: Path, path: Path, frames: int) -> Path:
@@ -98,27 +100,27 @@ def parts(video: Path, frames: int) -> dict[str, Any]:
     return {name: timed(function, frames) for name, function in found.items()}
 
 
-def model_of_the_papers_size() -> Any:
-    """Random weights."""
+def write_model(path: Path) -> None:
+    """A model of the paper's size with random weights, in a file."""
     import jax
 
     from mmadfer_jax.card import ModelCard
     from mmadfer_jax.clips.clip import PrepareSettings
     from mmadfer_jax.models.config import ModelConfig
     from mmadfer_jax.models.params import init_params
-    from mmadfer_jax.trained import TrainedModel
+    from mmadfer_jax.weights.model_files import save_model
 
     config = ModelConfig()
     classes = tuple(f"class {number}" for number in range(config.num_classes))
     card = ModelCard(config, classes, preparation=PrepareSettings().to_dict())
     params = {path: np.asarray(x) for path, x in jax.device_get(init_params(config, 0)).items()}
-    return TrainedModel(card, params, path="random")
+    save_model(path, params, card, layout="own")
 
 
-def questions(batches: tuple[int, ...] = (1, 2, 4)) -> dict[str, Any]:
+def questions(file: Path) -> dict[str, Any]:
     """Seconds of one question for several sizes of batch, when the program is there."""
-    model, found = model_of_the_papers_size(), {}
-    for batch in batches:
+    model, found = load_model(file), {}
+    for batch in BATCHES:
         frames = np.zeros((batch, 16, 224, 224, 3), np.uint8)
         sounds = np.zeros((batch, 512, 128), np.float32)
         model.logits(frames, sounds)
@@ -131,11 +133,11 @@ def questions(batches: tuple[int, ...] = (1, 2, 4)) -> dict[str, Any]:
     return found
 
 
-def memory_of(video: Path, with_model: bool) -> dict[str, Any]:
-    """A timeline in this process, which should be a fresh one."""
+def memory_of(video: Path, file: Path | None = None) -> dict[str, Any]:
+    """A timeline in this process, which should be a fresh one, with a model or without."""
     start, used = time.perf_counter(), time.process_time()
-    if with_model:
-        found = model_of_the_papers_size().timeline(video, hop=2.0)
+    if file:
+        found = load_model(file).timeline(video, hop=2.0)
     else:
         found = timeline_of(video, recogniser(None))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -169,17 +171,16 @@ def main() -> None:
         result |= {"clip": clip.name, "size": size, "frames": FRAMES, "frame_rate": rate}
         result["parts"] = parts(video, FRAMES)
         _say(result["parts"])
-        fresh = multiprocessing.get_context("spawn")
+        fresh = multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1)
         if flags.model:
-            with fresh.Pool(1) as pool:
-                result["model"] = pool.apply(questions)
-            with fresh.Pool(1) as pool:
-                result["memory with the model"] = pool.apply(memory_of, (video, True))
+            file = folder / "model.safetensors"
+            fresh.apply(write_model, (file,))
+            result["model"] = fresh.apply(questions, (file,))
+            result["memory with the model"] = fresh.apply(memory_of, (video, file))
             _say({name: result[name] for name in ("model", "memory with the model")})
         for seconds in (360, 3600) if flags.hour else ():
             long = repeated(clip, folder / "long.mp4", round(seconds * rate))
-            with fresh.Pool(1) as pool:
-                found = pool.apply(memory_of, (long, False))
+            found = fresh.apply(memory_of, (long,))
             result.setdefault("memory without a model", []).append(found)
             _say(found)
     if flags.out:

@@ -106,7 +106,7 @@ def make_timeline(
         if settings.picture and header.pictures:
             work.watch(path)
         else:
-            work.listen()
+            work.listen(path)
         return work.timeline(str(path))
 
 
@@ -167,7 +167,7 @@ class _Work:
         if self._sound and (more := self._sound.rest() - self._duration) > _LONGER:
             self._problems.append(f"{LONGER_SOUND}, by {more:.1f} s, which is left out")
 
-    def listen(self) -> None:
+    def listen(self, path: str | Path) -> None:
         """Goes through the sound alone."""
         while self._sound.read_on():
             for span in self._spans.until(self._sound.until):
@@ -175,7 +175,7 @@ class _Work:
             self._progress(min(1.0, self._sound.until / (self._header.duration or math.inf)))
         self._duration = self._sound.until
         if not self._duration:
-            raise UserError("its sound track holds no sound")
+            raise UserError(f"{path}: its sound track holds no sound")
         for span in self._spans.rest(self._duration, _SOUND_STEP):
             self._answer(span)
         self._sound.rest()

@@ -50,8 +50,13 @@ class Track:
     Attributes:
         person: From 1, once it is sure.
         dropped: It was none.
+        released: It is missing, and not bridged any more.
         first: Frame in which it was first found.
         last: The last find.
+        small: What it looked like then, see `_small`.
+        still: The grey levels of the place, see `_still`.
+        finds: How often it was found.
+        embeddings: Of the first finds, until the person is known.
     """
 
     def __init__(self, detection: Detection, small: np.ndarray, still: np.ndarray):
@@ -59,17 +64,15 @@ class Track:
         self.dropped, self.finds = False, 1
         self.first, self.last = detection.frame, detection
         self.small, self.still = small, still
-        self.released = False  # its boxes up to the last look are settled, though it is missing
+        self.released = False
         self.embeddings: list[np.ndarray] = []
-        self._velocity = np.zeros(2)  # pixels a frame
+        self._velocity, self._spacing = np.zeros(2), 1  # pixels a frame; frames between two finds
 
     def expected(self, frame: int) -> np.ndarray:
         """The box [4] where it should be."""
         # A face that stays missing rather stands behind something than walks on.
-        ahead = min(frame - self.last.frame, 3 * max(1, self._spacing))
+        ahead = min(frame - self.last.frame, 3 * self._spacing)
         return self.last.box + np.tile(self._velocity * ahead, 2)
-
-    _spacing = 0  # frames between the last two finds
 
     def found(self, detection: Detection, small: np.ndarray, still: np.ndarray) -> None:
         """Goes on with a find."""

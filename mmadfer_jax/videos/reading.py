@@ -18,6 +18,7 @@ CUT_LEVELS = 12.0
 CUT_SUDDEN = 3.0
 _USUAL_OVER = 12  # frames
 _SMALL = (32, 18)  # pixels, of the pictures that are compared
+_WIDE = 320  # pixels, enough to make them from
 
 
 class Picture(NamedTuple):
@@ -48,7 +49,9 @@ def _marked(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, bool]]:
     before, held, change = None, None, 0.0
     usual = deque([0.0], maxlen=_USUAL_OVER)
     for frame in frames:
-        small = cv2.resize(frame.rgb, _SMALL, interpolation=cv2.INTER_AREA).astype(np.float32)
+        step = max(1, frame.rgb.shape[1] // _WIDE)
+        small = cv2.resize(frame.rgb[::step, ::step], _SMALL, interpolation=cv2.INTER_AREA)
+        small = small.astype(np.float32)
         if held is not None:
             is_cut = change > CUT_SUDDEN * _change(held[1], small)
             yield held[0], is_cut

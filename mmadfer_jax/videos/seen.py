@@ -33,25 +33,11 @@ class Sight(NamedTuple):
         return float(np.prod(self.boxes[:, 2:] - self.boxes[:, :2], axis=1).sum())
 
 
-class _Person:
-    def __init__(self):
-        self.frames: deque[int] = deque()
-        self.boxes: deque[np.ndarray] = deque()
-        self.pieces: deque[Any] = deque()
-        self.detections: deque[Detection | None] = deque()
-        self.last = -1
-
-    def add(self, frame: int, box: np.ndarray, piece: Any, detection: Detection | None) -> None:
-        self.frames.append(frame)
-        self.boxes.append(box)
-        self.pieces.append(piece)
-        self.detections.append(detection)
-        self.last = frame
-
-    def forget(self, before: int) -> None:
-        while self.frames and self.frames[0] < before:
-            for column in (self.frames, self.boxes, self.pieces, self.detections):
-                column.popleft()
+class _Entry(NamedTuple):
+    frame: int
+    box: np.ndarray
+    piece: Any
+    detection: Detection | None
 
 
 class Seen:
@@ -59,7 +45,8 @@ class Seen:
 
     def __init__(self):
         self._waiting: dict[Track, list[tuple[Stretch, Sequence[Any]]]] = {}
-        self._persons: dict[int, _Person] = {}
+        self._newest: dict[int, deque[_Entry]] = {}  # of each person
+        self._last: dict[int, int] = {}  # frame of each person
         self._rows: list[tuple[int, np.ndarray, np.ndarray, Detection | None]] = []
 
     def add(self, track: Track, stretch: Stretch, pieces: Sequence[Any]) -> None:
@@ -75,37 +62,40 @@ class Seen:
             elif track.dropped:
                 del self._waiting[track]
 
-    def _take(self, number: int, stretch: Stretch, pieces: Sequence[Any]) -> None:
-        person = self._persons.setdefault(number, _Person())
-        late = max(0, person.last + 1 - stretch.first)  # two tracks of a person may overlap
-        last = len(stretch.boxes) - 1
-        for i in range(late, last + 1):
-            found = stretch.detection if i == last else None
-            person.add(stretch.first + i, stretch.boxes[i], pieces[i], found)
-        if late <= last:
-            frames = np.arange(stretch.first + late, stretch.first + last + 1, dtype=np.int32)
-            self._rows.append((number, frames, stretch.boxes[late:], stretch.detection))
+    def _take(self, person: int, stretch: Stretch, pieces: Sequence[Any]) -> None:
+        # Two tracks of a person may overlap.
+        late = max(0, self._last.get(person, -1) + 1 - stretch.first)
+        boxes, last = stretch.boxes[late:], stretch.first + len(stretch.boxes) - 1
+        if not len(boxes):
+            return
+        frames = np.arange(stretch.first + late, last + 1, dtype=np.int32)
+        newest = self._newest.setdefault(person, deque())
+        for frame, box, piece in zip(frames.tolist(), boxes, pieces[late:], strict=True):
+            newest.append(_Entry(frame, box, piece, stretch.detection if frame == last else None))
+        self._rows.append((person, frames, boxes, stretch.detection))
+        self._last[person] = last
 
     def between(self, first: int, stop: int) -> dict[int, Sight]:
         """Who is in the frames from `first` to before `stop`, by number, in rising order."""
         sights = {}
-        for number, person in sorted(self._persons.items()):
-            places = [i for i, frame in enumerate(person.frames) if first <= frame < stop]
-            if places:
-                detections = [person.detections[i] for i in places]
-                sights[number] = Sight(
-                    np.array([person.frames[i] for i in places]),
-                    np.stack([person.boxes[i] for i in places]),
-                    [person.pieces[i] for i in places],
-                    [d for d in detections if d is not None],
-                    np.array([d is not None for d in detections]),
+        for person, newest in sorted(self._newest.items()):
+            entries = [entry for entry in newest if first <= entry.frame < stop]
+            if entries:
+                frames, boxes, pieces, detections = zip(*entries, strict=True)
+                sights[person] = Sight(
+                    np.array(frames),
+                    np.stack(boxes),
+                    list(pieces),
+                    [found for found in detections if found is not None],
+                    np.array([found is not None for found in detections]),
                 )
         return sights
 
     def forget(self, before: int) -> None:
         """Lets go of pieces from frames before this one; the boxes stay for `faces`."""
-        for person in self._persons.values():
-            person.forget(before)
+        for newest in self._newest.values():
+            while newest and newest[0].frame < before:
+                newest.popleft()
 
     def faces(self, times: np.ndarray) -> Faces:
         """All boxes, given the time of every frame in seconds."""

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 from scenes import Actor, Scene, still, write
+from video_files import corners, write_video
 from watched import make_model, write_face
 
 from mmadfer_jax.clips import media
@@ -50,6 +51,15 @@ def test_whole_pictures_are_one_person_where_the_models_clips_were_so(face_video
     np.testing.assert_array_equal(found.faces.box[7], [0, 0, 320, 180])
     assert np.isnan(found.windows.score).all()
     assert found.windows.notes == ((),)
+
+
+def test_a_window_of_very_many_frames_is_thinned_out_as_a_clip_is(tmp_path):
+    model = make_model(faces="none", min_face=20)
+    video = write_video(tmp_path / "long.mp4", corners(1100, 32, 24))
+    found = model.timeline(video, window=60)
+    expected = _answer(model, model.predict(video))
+    np.testing.assert_allclose(found.windows.probabilities, [expected], atol=1e-6)
+    assert found.windows.frames.tolist() == [1100]
 
 
 @pytest.mark.parametrize("face", ["union", "track"])
