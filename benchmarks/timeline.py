@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import av
 import numpy as np
-from machine import stamp
 from people import timeline_of
 from scenes import Actor, Scene, still, write
 
 from mmadfer_jax.clips import media
+from mmadfer_jax.costing.machine import stamp
 from mmadfer_jax.videos.identity import recogniser
 
 FRAMES = 472

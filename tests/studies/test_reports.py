@@ -7,7 +7,6 @@ import subprocess
 
 import numpy as np
 import pytest
-from mmadfer_jax.studies.published import PUBLISHED, published_on
 from PIL import Image
 
 from mmadfer_jax.evaluation.published import PUBLISHED, published_on
