@@ -101,21 +101,25 @@ def compiler_section(program: Program) -> Section:
 
 def published_section() -> Section:
     """Sizes and figures of others, as they told them."""
-    methods: dict[str, dict[str, Any]] = {}
-    for dataset, rows in PUBLISHED.items():
-        for one in rows:
+    rows: list[dict[str, Any]] = []
+    for dataset, known in PUBLISHED.items():
+        for one in known:
             if one.fold is None:
-                row = methods.setdefault(one.method, {"size": one.kind, "source": one.source})
-                row.setdefault(dataset, [one.uar, one.war])
+                # Of one method two sets of figures may circulate: each has its row.
+                same = (row for row in rows if row["method"] == one.method and dataset not in row)
+                if not (row := next(same, {})):
+                    row |= {"method": one.method, "size": one.kind, "source": one.source}
+                    rows.append(row)
+                row[dataset] = [one.uar, one.war]
     lines = [
-        (method, row["size"], *(_two(row.get(name)) for name in PUBLISHED), row["source"])
-        for method, row in methods.items()
+        (row["method"], row["size"], *(_two(row.get(name)) for name in PUBLISHED), row["source"])
+        for row in rows
     ]
     text = table(("method", "size", "DFEW", "MAFW", "seen"), lines) + (
         "\n\nUAR / WAR in percent, means of five folds, as published. AV sees and hears, V sees. "
         "No FLOPs stand here, because no figures were seen that are counted alike."
     )
-    return Section("published", "What others published", methods, text)
+    return Section("published", "What others published", rows, text)
 
 
 def _two(figures: list[float | None] | None) -> str:

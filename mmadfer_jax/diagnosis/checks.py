@@ -11,6 +11,7 @@ from mmadfer_jax.clips import audio
 from mmadfer_jax.clips.clip import NATIVE
 from mmadfer_jax.clips.frames import decode_jpeg
 from mmadfer_jax.data.records import Record, RecordSource
+from mmadfer_jax.errors import UserError
 
 _MOST = 200  # clips that are looked at
 _PHONE = 8200.0  # Hz, above which sound that once had 16 kHz has nothing
@@ -63,7 +64,7 @@ def look_at(source: RecordSource, card: ModelCard) -> tuple[dict[str, Any], list
 
 def _look(record: Record, card: ModelCard) -> Look:
     picked = card.reading.pick(record.num_frames, record.id)
-    frames = np.stack([decode_jpeg(record.frames[i]) for i in np.unique(picked)]).astype(np.float32)
+    frames = frames_of(record, np.unique(picked)).astype(np.float32)
     mel = None if record.spectrogram is None else record.spectrogram.astype(np.float32)
     high = audio.band_hertz(record.sample_rate) > _PHONE if mel is not None else np.array([False])
     return Look(
@@ -75,6 +76,18 @@ def _look(record: Record, card: ModelCard) -> Look:
         still=len(frames) > 1 and bool(np.abs(np.diff(frames, axis=0)).mean() < _FAINT / 3),
         brightness=float(frames.mean()),
     )
+
+
+def frames_of(record: Record, places: np.ndarray) -> np.ndarray:
+    """Frames of a clip, uint8 [T, H, W, 3].
+
+    Raises:
+        UserError: One is no picture.
+    """
+    try:
+        return np.stack([decode_jpeg(record.frames[i]) for i in places])
+    except ValueError as error:
+        raise UserError(f"clip {record.id}: {error}; prepare the dataset again") from error
 
 
 def _share(flags: Sequence[bool]) -> float:

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from mmadfer_jax.card import ModelCard
-from mmadfer_jax.clips.frames import decode_jpeg
 from mmadfer_jax.clips.reading import Reading, silence
 from mmadfer_jax.data.records import Record, RecordSource
+from mmadfer_jax.diagnosis.checks import frames_of
 from mmadfer_jax.evaluation import alterations
 from mmadfer_jax.models.config import AUDIOSET_MEAN, AUDIOSET_STD
 from mmadfer_jax.training.input import Alteration, Batch
@@ -52,7 +52,7 @@ def stored_as_text(
     """
     stored = sorted(range(record.num_frames), key=lambda i: str(i + first))
     places = np.argsort(stored)[reading.pick(record.num_frames, record.id)]
-    return clip | {"frames": np.stack([decode_jpeg(record.frames[i]) for i in places])}
+    return clip | {"frames": frames_of(record, places)}
 
 
 def other_colours(clip: Batch, record: Record, index: int) -> Batch:

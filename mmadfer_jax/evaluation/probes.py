@@ -20,7 +20,7 @@ from mmadfer_jax.evaluation.metrics import recalls_of
 from mmadfer_jax.evaluation.section import Section, number, percent, span, table
 from mmadfer_jax.training.input import Alteration
 
-AS_IT_IS, NO_SOUND, NO_PICTURE = "as they are", "no sound", "no picture"
+AS_THEY_ARE, NO_SOUND, NO_PICTURE = "as they are", "no sound", "no picture"
 _MODALITIES, _ORDER = "modalities", "order"
 
 
@@ -189,7 +189,9 @@ def probe(examination: Examination, probes: Sequence[Probe], usual: Answers) -> 
 def _section(
     usual: Answers, found: Mapping[str, Answers], probes: Sequence[Probe], classes: Sequence[str]
 ) -> Section:
-    rows = [{"probe": AS_IT_IS, "kind": None, "strength": None, **_figures(usual, usual, classes)}]
+    rows = [
+        {"probe": AS_THEY_ARE, "kind": None, "strength": None, **_figures(usual, usual, classes)}
+    ]
     for p in probes:
         figures = _figures(found[p.label], usual, classes)
         rows.append({"probe": p.label, "kind": p.kind, "strength": p.strength, **figures})
@@ -200,7 +202,7 @@ def _section(
         "probes.png": partial(probes_figure, rows, titles),
         "probes_by_class.png": partial(recalls_figure, rows, list(classes)),
     }
-    answers = {AS_IT_IS: usual, **found}
+    answers = {AS_THEY_ARE: usual, **found}
     files = {"probes.csv": _csv(answers, classes)}
     return Section("probes", "What the model relies on", rows, text, figures, files)
 
@@ -233,7 +235,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         figures = percent(row["uar"]), span(row["uar_interval"]), percent(row["war"])
         change = f"{100 * row['uar_change']:+.2f}", span(row["uar_change_interval"])
         others = f"{percent(row['other_answers'], 1)} %"
-        same = row["probe"] == AS_IT_IS
+        same = row["probe"] == AS_THEY_ARE
         lines.append((row["probe"], *figures, *(("", "", "") if same else (*change, others))))
     return table(header, lines)
 

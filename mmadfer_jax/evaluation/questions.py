@@ -39,6 +39,8 @@ class Questions:
     def __post_init__(self):
         if self.features and self.features.suffix != ".npz":
             raise UserError(f"--features={self.features}; expected a name that ends in .npz")
+        if isinstance(self.features, Path) and not self.features.absolute().parent.is_dir():
+            raise UserError(f"no such directory: {self.features.parent}")
 
 
 def examine(
@@ -54,7 +56,9 @@ def examine(
     Raises:
         UserError: A question cannot be answered.
     """
+    # What can be wrong with a question is found before the clips are shown.
     columns = _columns(questions, examination.source.ids)
+    other = _other(questions, examination, allow_mismatch)
     probes = plan_probes(questions.probes, examination)
     answers, seen = examination.inspect(features=questions.features is not None)
     yield answers
@@ -63,14 +67,10 @@ def examine(
         files.write(questions.features, features_npz(answers, seen, classes))
     if columns:
         yield groups_section(answers, len(classes), columns)
-    if (name := questions.compare) and _is_table(name):
-        yield _compared(answers, classes, name)
-    elif name:
-        other = load_model(name)
-        preparation = examination.source.info.preparation
-        provenance.check_preparation(preparation, other.card, allow_mismatch)
-        theirs = examination.of(other)
-        yield comparison_section(answers, classes, theirs.answers(), theirs.classes, name)
+    if isinstance(other, Examination):
+        other = other.answers(), other.classes
+    if other:
+        yield comparison_section(answers, classes, *other, questions.compare)
     if gates := gates_section(examination.model.params):
         yield gates
     if attention := attention_section(answers, seen, classes):
@@ -97,8 +97,9 @@ def examine_table(
         )
     if columns := _columns(questions, answers.ids):
         yield groups_section(answers, len(classes), columns)
-    if questions.compare:
-        yield _compared(answers, classes, questions.compare)
+    if name := questions.compare:
+        other = read_predictions(files.as_path(name))
+        yield comparison_section(answers, classes, *other, name)
 
 
 def _columns(questions: Questions, clips: Sequence[str]) -> dict[str, list[str]]:
@@ -109,6 +110,15 @@ def _is_table(name: str) -> bool:
     return name.endswith(".csv")
 
 
-def _compared(answers: Answers, classes: Sequence[str], name: str) -> Section:
-    other = read_predictions(files.as_path(name))
-    return comparison_section(answers, classes, *other, name)
+def _other(
+    questions: Questions, examination: Examination, allow_mismatch: Sequence[str]
+) -> Examination | tuple[Answers, Sequence[str]] | None:
+    """What the model is compared with: another one, or answers and their class names."""
+    if not (name := questions.compare):
+        return None
+    if _is_table(name):
+        return read_predictions(files.as_path(name))
+    other = load_model(name)
+    preparation = examination.source.info.preparation
+    provenance.check_preparation(preparation, other.card, allow_mismatch)
+    return examination.of(other)

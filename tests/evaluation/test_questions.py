@@ -87,6 +87,8 @@ def test_a_table_of_predictions_is_evaluated_as_its_model_was(asked, tmp_path):
     for questions in (Questions(probes={"order": None}), Questions(features=Path("x.npz"))):
         with pytest.raises(UserError, match="need a model and --data"):
             evaluate_table(table, tmp_path / "not", questions=questions)
+    with pytest.raises(UserError, match="no such directory: nowhere"):
+        Questions(features=Path("nowhere/x.npz"))
     with pytest.raises(UserError, match=r"compared with another predictions\.csv"):
         evaluate_table(table, tmp_path / "not", questions=Questions(compare="runs/a"))
     assert not (tmp_path / "not").exists()
