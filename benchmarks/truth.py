@@ -29,7 +29,7 @@ from mmadfer_jax.costing.machine import stamp
 from mmadfer_jax.timelines.timeline import Timeline
 from mmadfer_jax.trained import TrainedModel, load_model
 
-FIRST_PERSON = 3001  # those of the dataset have numbers from 0
+FIRST_PERSON = 4001  # those of the dataset have numbers from 0; on 3001 to 3016 segments were tuned
 
 
 class Played(NamedTuple):

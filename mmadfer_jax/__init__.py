@@ -5,10 +5,11 @@ the sound into a log-mel spectrogram; 16 frames are picked; `models` encodes fra
 with two Vision Transformers that exchange a bottleneck after every layer, reads the fused frame
 features in time with a temporal transformer and gives a logit for each class. `trained` holds a
 trained model with its card. The verbs are modules of their own: `train`, `evaluate`, `predict`,
-`convert`, `export`, `folds`, `study`.
+`timeline`, `convert`, `export`, `folds`, `study`, and more
 
     model = mmadfer_jax.load_model("runs/dfew_fold1")
     print(model.predict("clip.mp4").probabilities)
+    model.timeline("interview.mp4").save("timelines/interview")
 """
 
 __version__ = "0.1.0"

@@ -7,10 +7,11 @@ import numpy as np
 from mmadfer_jax.timelines.timeline import Segment, Windows
 
 # What a change of class costs, in nats of a whole window: a class that comes between two stretches
-# of another for as long as a window must be e times as probable as that one, for half as long e^2
-# times. So what a single window says does not start a segment unless it says it clearly.
-SWITCH_COST = 0.5
+# of another for as long as a window must be 1.6 times as probable as that one (e^0.5), for half as
+# long 2.7 times. So what a single window says does not start a segment unless it says it clearly.
+SWITCH_COST = 0.25
 _LEAST = 1e-6  # probability, so that no class is impossible
+_LEAST_WEIGHT = 1e-3  # of a window at its edges, which are all that some steps have
 
 
 def find_segments(
@@ -19,8 +20,9 @@ def find_segments(
     """Smooths the answers for each person and says which class holds when.
 
     Time is cut into steps of one hop. The probabilities of a step are the mean of those of all
-    windows that hold it. The classes are the path through the steps with the most log-probability,
-    where each change costs `SWITCH_COST` (Viterbi). Steps without an answer end a segment.
+    windows that hold it, weighted by how near their middle is. The classes are the path through the
+    steps with the most log-probability, where each change costs `SWITCH_COST` (Viterbi). Steps
+    without an answer end a segment.
 
     Args:
         windows: The answers.
@@ -47,8 +49,8 @@ def _of_person(
     window: float,
     hop: float,
 ) -> list[Segment]:
-    steps = _steps(windows, asked, window, hop)
-    known = np.flatnonzero(steps.count)
+    steps = _steps(windows, asked, hop)
+    known = np.flatnonzero(steps.end)
     apart = np.diff(known) > (1 if hop <= window else 0)  # nothing is known between windows
     found = []
     for run in np.split(known, np.flatnonzero(apart) + 1):
@@ -72,17 +74,16 @@ def _of_person(
 class _Steps(NamedTuple):
     """Time in steps of one hop, m of them; NaN where no window holds a step.
 
-    `count` int [m] is that of the windows that hold it, `smooth` [m, K] the mean of their
-    probabilities, `doubtful` [m] the share of them with notes, `end` [m] where the last one ends.
+    `smooth` [m, K] is the mean of the probabilities of the windows that hold it, `doubtful` [m] the
+    share of them with notes, `end` [m] where the last one ends, 0 where there is none.
     """
 
-    count: np.ndarray
     smooth: np.ndarray
     doubtful: np.ndarray
     end: np.ndarray
 
 
-def _steps(windows: Windows, asked: np.ndarray, window: float, hop: float) -> _Steps:
+def _steps(windows: Windows, asked: np.ndarray, hop: float) -> _Steps:
     starts, ends = windows.start[asked], windows.end[asked]
     doubtful = np.array([bool(notes) for notes in windows.notes])[asked]
     first = np.rint(starts / hop).astype(int)
@@ -90,15 +91,17 @@ def _steps(windows: Windows, asked: np.ndarray, window: float, hop: float) -> _S
     lengths = np.ceil(np.round((ends - starts) / hop, 6)).astype(int)
     stop = first + np.maximum(lengths, 1)
     sums = np.zeros((stop.max(), windows.probabilities.shape[1] + 1))
-    count, end = np.zeros(len(sums), int), np.zeros(len(sums))
+    weights, end = np.zeros(len(sums)), np.zeros(len(sums))
     for row, answer in enumerate(windows.probabilities[asked]):
-        held = slice(first[row], stop[row])
-        sums[held] += [*answer, doubtful[row]]
-        count[held] += 1
+        held = np.arange(first[row], stop[row])
+        apart = np.abs((held + 0.5) * hop - (starts[row] + ends[row]) / 2)
+        weight = np.maximum(1 - apart / (ends[row] - starts[row]) * 2, _LEAST_WEIGHT)
+        sums[held] += weight[:, None] * [*answer, doubtful[row]]
+        weights[held] += weight
         end[held] = np.maximum(end[held], ends[row])
     with np.errstate(invalid="ignore"):
-        means = sums / count[:, None]
-    return _Steps(count, means[:, :-1], means[:, -1], end)
+        means = sums / weights[:, None]
+    return _Steps(means[:, :-1], means[:, -1], end)
 
 
 def _path(scores: np.ndarray) -> np.ndarray:
