@@ -99,7 +99,7 @@ def ceiling(toy: bool) -> Items:
     """Matrix products, large and of the model's shapes, and memory."""
     model = program_of(recipe(toy=toy)).model
     n, image = _square(toy), model.image
-    rows = batches(toy)[1] * model.num_frames * tokens_of(model, image)
+    rows = batches(toy)[1] * model.num_frames * tokens_of(model, "image")
     d, f, bf16, f8 = image.width, image.mlp_dim, jnp.bfloat16, jnp.float8_e4m3fn
     exact = functools.partial(jnp.matmul, precision="highest")
     tf32 = functools.partial(jnp.matmul, precision="tensorfloat32")
