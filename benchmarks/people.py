@@ -6,7 +6,7 @@ For each scene (`scenes.py`): frames in which a face was missed, boxes that are 
 (the number of a person changes from the one it had before; Bernardin and Stiefelhagen, 2008), and
 IDF1, the share of frames in which person and number agree under the best one-to-one pairing of
 persons and numbers (Ristani et al., 2016). Faces are drawn, so people who come back are told by
-their clothes' colours here, where a network for photographs would be; `--alone` leaves that out.
+the colours of face and hair, in place of a network for photographs; `--alone` leaves that out.
 """
 
 import argparse

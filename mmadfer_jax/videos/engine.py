@@ -211,8 +211,7 @@ class _Work:
 
     def _answer_whole(self) -> None:
         """Asks about the windows of whose frames all is known."""
-        known = self._people.settled + 1
-        if known < len(self._times):
+        if (known := self._people.settled) >= 0:
             for span in self._spans.until(self._times[known]):
                 self._answer(span)
 

@@ -157,6 +157,10 @@ def _with_constant_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             unpacked = numpy_helper.from_array(_unpacked(*packed, **how), node.output[0])
             model.graph.initializer.append(unpacked)
             model.graph.node.remove(node)
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
     return model
 
 

@@ -14,6 +14,7 @@ from mmadfer_jax.clips import media
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.evaluation.metrics import softmax
 from mmadfer_jax.videos import engine, quality, rows
+from mmadfer_jax.videos.seen import Seen
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +190,27 @@ def test_progress_rises_to_the_end(model, face_video):
     assert shares == sorted(shares)
     assert len(shares) > 5
     assert shares[-1] == 1
+
+
+def test_windows_are_asked_while_the_video_is_read_and_then_let_go(model, face_video, monkeypatch):
+    most, said = [], []
+
+    class Counted(Seen):
+        def forget(self, before):
+            most.append(max(map(len, self._newest.values()), default=0))
+            super().forget(before)
+
+    monkeypatch.setattr(engine, "Seen", Counted)
+    model.timeline(
+        face_video,
+        window=0.6,
+        hop=0.2,
+        progress=said.append,
+        watching=lambda *_: said.append("asked"),
+    )
+    before_the_end = said[: max(i for i, what in enumerate(said) if what != "asked" and what < 1)]
+    assert before_the_end.count("asked") > 0.6 * said.count("asked")
+    assert max(most) <= 0.6 * 25 + 2 * 5 + 1  # frames of a window, and those until the next look
 
 
 def test_threads_may_share_a_model(face_video, couple):
