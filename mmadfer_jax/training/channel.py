@@ -44,6 +44,7 @@ class Channel:
         self._main = threading.main_thread()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._failure: str | None = None
+        self._saying, self._has_said = threading.Lock(), False
         self._said: dict[int, tuple[int, str, str, float]] = {}  # steps, doing, where, when
         self._steps, self._doing = 0, "starting"
         self._answers: queue.Queue = queue.Queue()
@@ -167,6 +168,13 @@ class Channel:
             self._wait_for_ends()
         return message
 
+    def say(self, text: str) -> None:
+        """Prints why this process ends, once: two threads may have found it out together."""
+        with self._saying:
+            if not self._has_said:
+                print(text, file=sys.stderr, flush=True)
+            self._has_said = True
+
     def _wait_for_ends(self) -> None:
         """Lets the others go first: jax's service lives in process 0."""
         until = time.monotonic() + _FAREWELL
@@ -252,7 +260,7 @@ class Channel:
         threading.Thread(target=self._exit, args=(message,), daemon=True).start()
 
     def _exit(self, message: str) -> NoReturn:
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        self.say(f"error: {message}")
         for index in self._peers:
             self._send(index, {"failed": message})
         if self._index == 0:

@@ -280,7 +280,10 @@ def _end_all(error: BaseException) -> NoReturn:
     if _channel is not None:
         found = _channel.fail(shown, secondary=secondary)
         message = message if found == shown else found
-    print(message if "\n" in message else f"error: {message}", file=sys.stderr)
-    sys.stderr.flush()
+    text = message if "\n" in message else f"error: {message}"
+    if _channel is None:
+        print(text, file=sys.stderr, flush=True)
+    else:
+        _channel.say(text)
     sys.stdout.flush()
     os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
