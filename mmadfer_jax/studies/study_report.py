@@ -115,7 +115,7 @@ def _notes(results: Mapping[str, Any]) -> str:
         "UAR and WAR in percent of the last epoch, mean ± sample standard deviation over the runs. "
         f"Δ: points more than {first}, mean over pairs of runs of the same fold and seed, with the "
         "95 % bootstrap interval over these pairs; p: two-sided sign-flip test, not corrected for "
-        "the number of arms. GFLOP: of a clip in a training step, counted by XLA. clips/s: in "
+        "the number of arms. GFLOP: of the products of a clip in a training step. clips/s: in "
         "training, median of the log, on whatever machine it ran.\n"
     )
     if fewest is not None and any(one and one["verdict"] == TOO_FEW for one in found):
