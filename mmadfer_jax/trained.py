@@ -16,6 +16,7 @@ from mmadfer_jax.card import ModelCard
 from mmadfer_jax.clips.clip import PreparedClip, PrepareSettings, make_detector
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.evaluation.metrics import softmax
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import abstract_params, apply_fn, stored_dtype
 from mmadfer_jax.models.pixels import resize
 from mmadfer_jax.prediction import Audio, Clip, Prediction, predict_all, prepare
@@ -95,10 +96,6 @@ class TrainedModel:
                 self.params[path] = np.asarray(found[path])
         return found
 
-    @functools.cached_property
-    def _apply(self):
-        return jax.jit(apply_fn(self.card.model))
-
     def logits(self, frames: np.ndarray, spectrogram: np.ndarray) -> np.ndarray:
         """Computes the logits of a batch, on the first device.
 
@@ -138,8 +135,9 @@ class TrainedModel:
         else:
             raise UserError(f"frames are {frames.dtype}; expected uint8, or float in [0, 1]")
         with self._first:
-            apply, params = self._apply, self._on_device
-        found = np.asarray(apply(params, frames, spectrogram.astype(np.float32)))
+            params = self._on_device
+        program = _program(self.card.model)
+        found = np.asarray(program(params, frames, spectrogram.astype(np.float32)))
         if not np.isfinite(found).all():
             raise UserError(
                 f"the answer of {self.path or 'the model'} is not finite: its weights or the "
@@ -270,6 +268,12 @@ class TrainedModel:
 def _usual_batch() -> int:
     """Questions that a model is asked at once: a CPU is busy with one."""
     return 1 if jax.default_backend() == "cpu" else 16
+
+
+@functools.cache
+def _program(config: ModelConfig) -> Callable[..., jax.Array]:
+    """The forward pass; models of the same sizes share it."""
+    return jax.jit(apply_fn(config))
 
 
 _resize = jax.jit(resize, static_argnums=1)
