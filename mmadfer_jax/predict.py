@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmadfer_jax.errors import UserError, exit_on_user_error
 from mmadfer_jax.prediction import Prediction
-from mmadfer_jax.trained import load_model
+from mmadfer_jax.trained import batch_size, load_model
 
 
 def describe(prediction: Prediction) -> str:
@@ -37,25 +37,27 @@ def main() -> None:
         "--checkpoint", required=True, type=Path, help="a run's --workdir, or a file"
     )
     parser.add_argument("--json", action="store_true", help="one line of JSON a clip")
+    parser.add_argument("--batch", type=int, help="clips asked at once (1 on a CPU, else 16)")
     parser.add_argument("--face_model", metavar="ONNX", help="YuNet's file, if prepared with it")
     arguments = parser.parse_args()
     if not any(clip.exists() for clip in arguments.clip):
         raise UserError(f"no such file: {', '.join(map(str, arguments.clip))}")
+    at_once = batch_size(arguments.batch)
     model = load_model(arguments.checkpoint, arguments.face_model)
     for note in model.notes + model.card.notes:
         print(f"note: {note}", file=sys.stderr)
     failed = 0
-    for clip in arguments.clip:
-        try:
-            prediction = model.predict(clip)
-        except UserError as error:  # the others are answered
-            failed += 1
-            if arguments.json:
-                error_line = {"clip": str(clip), "error": str(error)}
-                print(json.dumps(error_line, ensure_ascii=False), flush=True)
-            print(f"error: {error}", file=sys.stderr)
-        else:
-            print(to_json(prediction) if arguments.json else describe(prediction), flush=True)
+    for start in range(0, len(arguments.clip), at_once):
+        clips = arguments.clip[start : start + at_once]
+        for clip, found in zip(clips, model.predict(clips, batch=at_once), strict=True):
+            if isinstance(found, UserError):  # the others are answered
+                failed += 1
+                if arguments.json:
+                    error_line = {"clip": str(clip), "error": str(found)}
+                    print(json.dumps(error_line, ensure_ascii=False), flush=True)
+                print(f"error: {found}", file=sys.stderr)
+            else:
+                print(to_json(found) if arguments.json else describe(found), flush=True)
     if failed:
         sys.exit(f"{failed} of {len(arguments.clip)} clips could not be answered")
 

@@ -14,7 +14,7 @@ from upath import UPath
 from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
 from mmadfer_jax.clips.clip import PreparedClip, PrepareSettings, make_detector
-from mmadfer_jax.errors import UserError
+from mmadfer_jax.errors import UserError, out_of_memory_says
 from mmadfer_jax.evaluation.metrics import softmax
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import abstract_params, apply_fn, stored_dtype
@@ -108,7 +108,8 @@ class TrainedModel:
             float32 [B, K].
 
         Raises:
-            UserError: For another shape, type or range, or where the answer is not finite.
+            UserError: For another shape, type or range, where the answer is not finite, or where
+                the device has not enough memory.
         """
         frames, spectrogram = np.asarray(frames), np.asarray(spectrogram)
         model = self.card.model
@@ -134,10 +135,12 @@ class TrainedModel:
             frames = _resize(frames, model.image_size)
         else:
             raise UserError(f"frames are {frames.dtype}; expected uint8, or float in [0, 1]")
-        with self._first:
-            params = self._on_device
-        program = _program(self.card.model)
-        found = np.asarray(program(params, frames, spectrogram.astype(np.float32)))
+        advice = f"ask about fewer than {len(frames)} clips at once (--batch, batch=), or use a CPU"
+        with out_of_memory_says(advice if len(frames) > 1 else "use a CPU"):
+            with self._first:
+                params = self._on_device
+            program = _program(self.card.model)
+            found = np.asarray(program(params, frames, spectrogram.astype(np.float32)))
         if not np.isfinite(found).all():
             raise UserError(
                 f"the answer of {self.path or 'the model'} is not finite: its weights or the "
@@ -146,14 +149,20 @@ class TrainedModel:
         return found
 
     @overload
-    def predict(self, clip: Clip, audio: Audio = None) -> Prediction: ...
+    def predict(
+        self, clip: Clip, audio: Audio = None, *, batch: int | None = None
+    ) -> Prediction: ...
 
     @overload
     def predict(
-        self, clip: Sequence[Clip], audio: Sequence[Audio] | None = None
+        self,
+        clip: Sequence[Clip],
+        audio: Sequence[Audio] | None = None,
+        *,
+        batch: int | None = None,
     ) -> list[Prediction | UserError]: ...
 
-    def predict(self, clip, audio=None):
+    def predict(self, clip, audio=None, *, batch=None):
         """Prepares clips exactly as the training data were and classifies them.
 
         Args:
@@ -162,6 +171,8 @@ class TrainedModel:
                 by side and asked in batches.
             audio: Where its sound is, if not in the video; a `Wave` beside pictures in memory. Of
                 several clips a list, None in it for their own.
+            batch: Clips of a list that the model is asked about at once; None takes 1 on a CPU,
+                else 16.
 
         Returns:
             A `Prediction`; of a list one for each, in their order, where a `UserError` stands for
@@ -181,7 +192,7 @@ class TrainedModel:
             audios,
             self._prepare,
             self._probabilities,
-            _usual_batch(),
+            batch_size(batch),
             self.card.reading,
             self.classes,
         )
@@ -227,7 +238,7 @@ class TrainedModel:
             ask=self._probabilities,
             make_detector=make_detector,
             recognise=recogniser(chosen.face_embedding),
-            batch=batch or _usual_batch(),
+            batch=batch_size(batch),
             about=self.about(chosen.face_embedding),
         )
         return make_timeline(video, model, chosen, progress, watching)
@@ -265,9 +276,17 @@ class TrainedModel:
         return prepare(clip, audio, self.preparation, self._detectors.own)
 
 
-def _usual_batch() -> int:
-    """Questions that a model is asked at once: a CPU is busy with one."""
-    return 1 if jax.default_backend() == "cpu" else 16
+def batch_size(given: int | None = None) -> int:
+    """Clips or windows that a model is asked about at once: a CPU is busy with one.
+
+    Raises:
+        UserError: Fewer than one is given.
+    """
+    if given is None:
+        return 1 if jax.default_backend() == "cpu" else 16
+    if given < 1:
+        raise UserError(f"batch is {given}; expected 1 or more")
+    return given
 
 
 @functools.cache

@@ -189,7 +189,8 @@ def test_the_command(run, clips):
 def test_one_bad_clip_does_not_stop_the_others(run, clips, tmp_path):
     (tmp_path / "words.mp4").write_text("not a video")
     named = [tmp_path / "words.mp4", clips / "2.mp4", tmp_path / "gone.mp4"]
-    done = _command("-m", "mmadfer_jax.predict", *named, f"--checkpoint={run[1]}", "--json")
+    options = [f"--checkpoint={run[1]}", "--json", "--batch=2"]
+    done = _command("-m", "mmadfer_jax.predict", *named, *options)
     assert done.returncode == 1
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert ["error" in line for line in lines] == [True, False, True]

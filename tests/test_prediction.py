@@ -48,14 +48,17 @@ def test_several_clips_are_answered_for_as_one_by_one_and_a_bad_one_has_its_erro
         model.predict(clips, [None])
 
 
-def test_a_batch_is_filled_up_and_its_answers_are_not(model, clips, monkeypatch):
-    monkeypatch.setattr("mmadfer_jax.trained._usual_batch", lambda: 2)
-    three = model.predict([clips[0], clips[3], clips[2], clips[1]])
-    monkeypatch.undo()
+def test_a_batch_is_filled_up_and_its_answers_are_not(model, clips):
+    three = model.predict([clips[0], clips[3], clips[2], clips[1]], batch=2)
     for one, clip in zip(three, [clips[0], None, clips[2], clips[1]], strict=True):
         if clip:
             expected = model.predict(clip).probabilities
             assert one.probabilities == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_clip_at_once_is_refused(model, clips):
+    with pytest.raises(UserError, match="batch is 0; expected 1 or more"):
+        model.predict(clips, batch=0)
 
 
 def test_arrays_are_answered_for_as_the_video_they_come_from(model, clips):
