@@ -1,5 +1,6 @@
 """A trained model, wherever it comes from: a run, a file of ours or a released checkpoint."""
 
+import dataclasses
 import functools
 import hashlib
 import threading
@@ -13,7 +14,16 @@ from upath import UPath
 
 from mmadfer_jax import files
 from mmadfer_jax.card import ModelCard
-from mmadfer_jax.clips.clip import PreparedClip, PrepareSettings, make_detector
+from mmadfer_jax.clips.clip import (
+    NO_FACE,
+    NO_SOUND,
+    OTHER_FACES,
+    SEVERAL_FACES,
+    SHORT_SOUND,
+    PreparedClip,
+    PrepareSettings,
+    make_detector,
+)
 from mmadfer_jax.errors import UserError, out_of_memory_says
 from mmadfer_jax.evaluation.metrics import softmax
 from mmadfer_jax.models.config import ModelConfig
@@ -25,6 +35,12 @@ from mmadfer_jax.training.checkpoints import Checkpoints, Saved
 from mmadfer_jax.training.frozen import read_frozen
 from mmadfer_jax.training.optimizer import freeze_labels, split
 from mmadfer_jax.weights.model_files import read_model
+
+# What makes a clip doubtful, but not to a model of this modality alone.
+_OF_THE_OTHER = {
+    "image": (NO_SOUND, SHORT_SOUND),
+    "audio": (NO_FACE, SEVERAL_FACES, OTHER_FACES),
+}
 
 
 class TrainedModel:
@@ -273,7 +289,10 @@ class TrainedModel:
     def _prepare(self, clip: Clip, audio: Audio) -> PreparedClip:
         if not hasattr(self._detectors, "own"):
             self._detectors.own = make_detector(self.preparation)
-        return prepare(clip, audio, self.preparation, self._detectors.own)
+        prepared = prepare(clip, audio, self.preparation, self._detectors.own)
+        beside = _OF_THE_OTHER.get(self.card.model.modalities, ())
+        problems = [problem for problem in prepared.problems if problem not in beside]
+        return dataclasses.replace(prepared, problems=problems)
 
 
 def batch_size(given: int | None = None) -> int:

@@ -1,7 +1,10 @@
 """Predictions of several clips at once, and of arrays."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from conftest import SMALL
 from video_files import corners, tone, write_video
 from watched import make_model, write_face
 
@@ -10,6 +13,9 @@ from mmadfer_jax.clips.arrays import Wave
 from mmadfer_jax.clips.clip import MANY_FRAMES, NO_FACE, NO_SOUND, SHORT_SOUND
 from mmadfer_jax.clips.frames import encode_jpeg
 from mmadfer_jax.errors import UserError
+from mmadfer_jax.models.params import init_params
+from mmadfer_jax.trained import TrainedModel
+from tests.sizes import changed
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +60,18 @@ def test_a_batch_is_filled_up_and_its_answers_are_not(model, clips):
         if clip:
             expected = model.predict(clip).probabilities
             assert one.probabilities == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "expected"),
+    [("both", {NO_FACE, NO_SOUND}), ("image", {NO_FACE}), ("audio", {NO_SOUND})],
+)
+def test_a_model_of_one_modality_does_not_complain_about_the_other(clips, modalities, expected):
+    sizes = changed(SMALL, modalities=modalities, fusion="both" if modalities == "both" else "none")
+    card = dataclasses.replace(make_model().card, model=sizes)
+    params = {path: np.asarray(x) for path, x in init_params(sizes, 0).items()}
+    found = TrainedModel(card, params, path="small").predict(clips[1])
+    assert {NO_FACE, NO_SOUND} & set(found.problems) == expected
 
 
 def test_no_clip_at_once_is_refused(model, clips):
