@@ -1,11 +1,11 @@
-"""Times ours beside eager PyTorch on a CPU, and the matrix products of the model alone.
+"""Times ours beside PyTorch on a CPU, and the matrix products of the model alone.
 
     python benchmarks/cpu.py --batch=2 --threads=2
 
-Each of six parts is measured in a process of its own, one after another: a training step and a
-prediction of either program, the encoders' products one by one, and training steps whose clips are
-read from shards meanwhile. float32, the paper's size.
-Prints one line of JSON; needs PyTorch beside what `train_step.py` needs.
+Each part is measured in a process of its own, one after another: a training step and a prediction
+of either program, in float32 and in bfloat16, the same with memory that the process keeps, the
+encoders' products one by one, and training steps whose clips are read from shards meanwhile. The
+paper's size. Prints one line of JSON; needs PyTorch beside what `train_step.py` needs.
 """
 
 import argparse
@@ -25,9 +25,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mmadfer_jax.costing.machine import stamp
 
 Seconds = list[float]
+Part = Callable[[argparse.Namespace], Seconds]
+# The C library gives large memory back to the system whenever it is freed, and the system hands it
+# out page by page the next time. With these it keeps what it has, in large pages.
+KEPT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
 
 
-def ours(work: str) -> Callable[[argparse.Namespace], Seconds]:
+def ours(work: str, dtype: str = "float32") -> Part:
     """Seconds of each step of `timing.Training` or `timing.Inference`."""
 
     def part(arguments: argparse.Namespace) -> Seconds:
@@ -35,7 +44,7 @@ def ours(work: str) -> Callable[[argparse.Namespace], Seconds]:
 
         from mmadfer_jax.costing import timing
 
-        program = timing.program_of(train_step.recipe(toy=arguments.toy, dtype="float32"))
+        program = timing.program_of(train_step.recipe(toy=arguments.toy, dtype=dtype))
         params = timing.random_params(program)
         step = getattr(timing, work)(program, arguments.batch, params).step
         return timing.seconds_of(step, arguments.steps, arguments.warmup)
@@ -43,8 +52,8 @@ def ours(work: str) -> Callable[[argparse.Namespace], Seconds]:
     return part
 
 
-def theirs(work: str) -> Callable[[argparse.Namespace], Seconds]:
-    """Seconds of each step of `torch_step.training` or `torch_step.inference`, eager."""
+def theirs(work: str, way: str = "eager") -> Part:
+    """Seconds of each step of `torch_step.training` or `torch_step.inference`."""
 
     def part(arguments: argparse.Namespace) -> Seconds:
         import torch
@@ -55,7 +64,7 @@ def theirs(work: str) -> Callable[[argparse.Namespace], Seconds]:
 
         torch.set_num_threads(arguments.threads)
         model = timing.program_of(train_step.recipe(toy=arguments.toy, dtype="float32")).model
-        step = getattr(torch_step, work)(model, arguments.batch, "eager")
+        step = getattr(torch_step, work)(model, arguments.batch, way)
         return timing.seconds_of(step, arguments.steps, arguments.warmup)
 
     return part
@@ -132,37 +141,54 @@ def from_shards(arguments: argparse.Namespace) -> Seconds:
             return timing.seconds_of(step, arguments.steps, arguments.warmup)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], Seconds]] = {
+PARTS: dict[str, Part] = {
     "ours_training": ours("Training"),
     "torch_training": theirs("training"),
     "ours_prediction": ours("Inference"),
     "torch_prediction": theirs("inference"),
+    "ours_training_bfloat16": ours("Training", "bfloat16"),
+    "torch_training_bfloat16": theirs("training", "bfloat16"),
+    "ours_prediction_bfloat16": ours("Inference", "bfloat16"),
+    "torch_prediction_bfloat16": theirs("inference", "bfloat16"),
     "products": products,
     "shards": from_shards,
 }
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, object]:
+def measure() -> dict[str, float]:
     """Runs each part in a child process, one after another."""
-    found = {}
-    for part in PARTS:
-        command = [sys.executable, *sys.argv, f"--part={part}"]
-        text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        found[part] = json.loads(text.splitlines()[-1])
+    found = {part: child(part, {}) for part in PARTS}
     prediction, training = found.pop("products")
+    found |= {f"{part}_kept": child(part, KEPT) for part in found if part != "shards"}
     figures = {f"{part}_seconds": round(statistics.median(s), 6) for part, s in found.items()}
     figures |= {
         "products_training_seconds": round(training, 6),
         "products_prediction_seconds": round(prediction, 6),
     }
+
+    def ratio(part: str, other: str) -> float:
+        return round(figures[f"{part}_seconds"] / figures[f"{other}_seconds"], 2)
+
     for work in ("training", "prediction"):
-        own = figures[f"ours_{work}_seconds"]
-        for other in ("torch", "products"):
-            figures[f"{work}_to_{other}"] = round(own / figures[f"{other}_{work}_seconds"], 2)
+        for way in ("", "_bfloat16", "_kept", "_bfloat16_kept"):
+            figures[f"{work}{way}_to_torch"] = ratio(f"ours_{work}{way}", f"torch_{work}{way}")
+        figures[f"{work}_to_products"] = ratio(f"ours_{work}", f"products_{work}")
     # The rate of training from shards, as a share of that on one batch which is there.
     share = figures["ours_training_seconds"] / figures["shards_seconds"]
     figures["share_of_synthetic"] = round(share, 3)
     return figures
+
+
+def child(part: str, environment: dict[str, str]) -> Seconds:
+    """Measures a part in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, *sys.argv, f"--part={part}"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -181,7 +207,7 @@ def main() -> None:
         os.sched_setaffinity(0, cores)
         print(json.dumps(PARTS[arguments.part](arguments)))
         return
-    figures = measure(arguments)
+    figures = measure()
     settings = {name: x for name, x in vars(arguments).items() if name != "part"}
     packages = [p for p in ("jax", "jaxlib", "torch") if importlib.util.find_spec(p)]
     print(json.dumps({"benchmark": "cpu", **settings, **figures, **stamp(*packages)}))

@@ -300,6 +300,7 @@ def variants(toy: bool) -> Items:
         "baseline": step(Training),
         "attention xla": step(Training, compute={"attention": "xla"}),
         "attention cudnn": step(Training, compute={"attention": "cudnn"}),
+        "products asked for in float32": step(Training, compute={"products": "float32"}),
         "float8": step(Training, float8, Float8Program),
         "float8, gradients too": step(Training, float8_both, Float8Program),
         **{
@@ -319,5 +320,6 @@ def variants(toy: bool) -> Items:
         "error of float8": lambda: float8_error(config_of({}, {}), batches(toy)[0]),
     }
     # A rehearsal need not compile what is a setting that tests of training know.
-    known = ("remat attention", "no drop path", "float32") if toy else ()
+    settings = ("remat attention", "no drop path", "products asked for in float32", "float32")
+    known = settings if toy else ()
     return {name: item for name, item in items.items() if name not in known}

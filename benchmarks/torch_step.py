@@ -28,6 +28,7 @@ WAYS = {
     "eager": "float32, AdamW and no compiler, as the authors train; attention fused as in their "
     "timm 0.9.16; TF32 off in matrix products, as PyTorch leaves it",
     "eager TF32": "the same with TF32",
+    "bfloat16": "bfloat16 by autocast, frozen matrices stored so, fused attention and AdamW",
     "tuned": "bfloat16 by autocast, frozen matrices stored so, fused attention and AdamW, layers "
     "compiled one by one",
     "tuned, whole": "the same with the whole model compiled as one",
@@ -41,7 +42,6 @@ def model_of(config: ModelConfig, way: str) -> Twin:
     Attention.fused = True
     with torch.device(DEVICE):
         twin = Twin(config)
-    tuned = way.startswith("tuned")
     with torch.no_grad():
         for name, p in twin.named_parameters():
             if p.ndim == 1 or not name.endswith("weight"):
@@ -51,9 +51,9 @@ def model_of(config: ModelConfig, way: str) -> Twin:
             tower, _, rest = name.partition(".")
             if tower in ("image_encoder", "audio_model") and rest.split(".")[0] in _FROZEN:
                 p.requires_grad_(False)
-                if tuned and p.ndim > 1 and name.endswith("weight"):
+                if _short(way) and p.ndim > 1 and name.endswith("weight"):
                     p.data = p.data.bfloat16()
-    if tuned:
+    if way.startswith("tuned"):
         _compile(twin, whole=way.endswith("whole"))
     return twin.train()
 
@@ -71,8 +71,12 @@ def _compile(twin: Twin, *, whole: bool) -> None:
     twin.fuse = torch.compile(twin.fuse, dynamic=False, **options)
 
 
+def _short(way: str) -> bool:
+    return not way.startswith("eager")
+
+
 def _autocast(way: str) -> torch.autocast:
-    return torch.autocast(DEVICE, torch.bfloat16, enabled=way.startswith("tuned"))
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=_short(way))
 
 
 def _inputs(config: ModelConfig, batch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -85,7 +89,7 @@ def training(config: ModelConfig, batch: int, way: str) -> Callable[[], torch.Te
     """A function that takes a training step and gives its loss; it may be called again."""
     twin, (frames, sound, labels) = model_of(config, way), _inputs(config, batch)
     trained = [p for p in twin.parameters() if p.requires_grad]
-    fused = True if way.startswith("tuned") else None
+    fused = True if _short(way) else None
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=1e-2, fused=fused)
 
     def step() -> torch.Tensor:

@@ -133,10 +133,13 @@ def get_config() -> ConfigDict:
     )
 
     # How it is computed, which a run may change when it goes on: attention "auto", "xla" or
-    # "cudnn"; what is computed again for the gradient, to save memory: "none", "attention",
+    # "cudnn"; in which type XLA is asked for products of bfloat16, "auto", "bfloat16" or
+    # "float32"; what is computed again for the gradient, to save memory: "none", "attention",
     # "mlp" or "layers"; and whether layers are compiled one by one, "loop", or as one that is
     # repeated, "scan" (docs/tpu.md has what each costs).
-    config.compute = ConfigDict({"attention": "auto", "remat": "none", "layers": "loop"})
+    config.compute = ConfigDict(
+        {"attention": "auto", "products": "auto", "remat": "none", "layers": "loop"}
+    )
 
     # A folder, or a URL such as gs://BUCKET/FOLDER, in which compiled programs are kept, so that a
     # run which goes on need not compile again. Any number of runs may share it.

@@ -22,6 +22,7 @@ from mmadfer_jax.evaluation.probes import PROBES, parse_probes
 from mmadfer_jax.evaluation.questions import Questions, examine, examine_table
 from mmadfer_jax.evaluation.report import summary, write_report
 from mmadfer_jax.evaluation.section import Section
+from mmadfer_jax.models.config import DTYPES
 from mmadfer_jax.trained import TrainedModel, load_model
 from mmadfer_jax.training import processes, provenance
 from mmadfer_jax.training.frozen import weights_sha256
@@ -69,7 +70,7 @@ def evaluate(
     provenance.check_preparation(info.preparation, card, allow_mismatch)
     given = {"model": weights_sha256(model.params), "clips": provenance.clips_sha256(source)}
     asked = {"batch_size": batch_size, "shared": shared, "questions": repr(questions)}
-    processes.agree("what they evaluate", given | asked)
+    processes.agree("what they evaluate", given | asked | {"dtype": card.model.dtype})
     examination = Examination(
         model, source, batch_size=batch_size, num_workers=num_workers, shared=shared
     )
@@ -186,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help="settings of the preparation in which data and model may differ",
     )
+    add("--dtype", choices=DTYPES, help="in which the model multiplies (as it was trained)")
     add("--face_model", metavar="ONNX", help="YuNet's file, if prepared with it")
     add(
         "--shared_classes",
@@ -228,7 +230,7 @@ def _evaluate(flags: argparse.Namespace, tell: Callable[[str], None]) -> dict[st
     info = DatasetInfo.load(flags.data)
     splits = flags.split or fold_splits(info, flags.fold)[1]
     source = RecordSource(flags.data, splits, info)
-    model = load_model(flags.model, flags.face_model)
+    model = load_model(flags.model, flags.face_model, dtype=flags.dtype)
     allowed = tuple(name for name in flags.allow_mismatch.split(",") if name)
     with out_of_memory_says(_LESS_MEMORY), _kept(flags.out):
         return evaluate(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mmadfer_jax.errors import UserError, exit_on_user_error
+from mmadfer_jax.models.config import DTYPES
 from mmadfer_jax.prediction import Prediction
 from mmadfer_jax.trained import batch_size, load_model
 
@@ -38,12 +39,15 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="one line of JSON a clip")
     parser.add_argument("--batch", type=int, help="clips asked at once (1 on a CPU, else 16)")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="in which the model multiplies (as it was trained)"
+    )
     parser.add_argument("--face_model", metavar="ONNX", help="YuNet's file, if prepared with it")
     arguments = parser.parse_args()
     if not any(clip.exists() for clip in arguments.clip):
         raise UserError(f"no such file: {', '.join(map(str, arguments.clip))}")
     at_once = batch_size(arguments.batch)
-    model = load_model(arguments.checkpoint, arguments.face_model)
+    model = load_model(arguments.checkpoint, arguments.face_model, dtype=arguments.dtype)
     for note in model.notes + model.card.notes:
         print(f"note: {note}", file=sys.stderr)
     failed = 0

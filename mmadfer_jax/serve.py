@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError, exit_on_user_error
+from mmadfer_jax.models.config import DTYPES
 from mmadfer_jax.serving.limits import Limits
 from mmadfer_jax.serving.results import Results
 from mmadfer_jax.trained import TrainedModel, load_model
@@ -30,6 +31,7 @@ def main() -> None:
     add("--max_megabytes", type=float, default=500, help="of a clip (500)")
     add("--max_seconds", type=float, default=600, help="of a clip (600)")
     add("--keep_minutes", type=float, default=60, help="answers are kept so long (60)")
+    add("--dtype", choices=DTYPES, help="in which the model multiplies (as it was trained)")
     add("--face_model", metavar="ONNX", help="YuNet's file, if prepared with it")
     flags = parser.parse_args()
     if importlib.util.find_spec("gradio") is None:
@@ -39,7 +41,7 @@ def main() -> None:
     if min(flags.max_megabytes, flags.max_seconds, flags.keep_minutes) <= 0:
         raise UserError("--max_megabytes, --max_seconds and --keep_minutes must be above 0")
     with _listening(flags.host, flags.port) as listener:
-        model = load_model(flags.checkpoint, flags.face_model)
+        model = load_model(flags.checkpoint, flags.face_model, dtype=flags.dtype)
         _ = model.classes, model.preparation  # what is lacking is told now
         for note in model.notes + model.card.notes:
             print(f"note: {note}", file=sys.stderr)

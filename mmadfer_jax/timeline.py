@@ -13,6 +13,7 @@ from typing import Any
 from mmadfer_jax import files
 from mmadfer_jax.clips.media import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from mmadfer_jax.errors import UserError, exit_on_user_error
+from mmadfer_jax.models.config import DTYPES
 from mmadfer_jax.timelines import save, watching
 from mmadfer_jax.timelines.timeline import Timeline
 from mmadfer_jax.trained import TrainedModel, load_model
@@ -183,6 +184,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--face_embedding", metavar="FILE", help="SFace's, to know people again; or none"
     )
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="in which the model multiplies (as it was trained)"
+    )
     parser.add_argument("--face_model", metavar="ONNX", help="YuNet's file, if prepared with it")
     parser.add_argument("--batch", type=int, help="windows asked at once")
     parser.add_argument(
@@ -201,7 +205,7 @@ def main() -> None:
         chosen["person"] = int(chosen["person"])
     settings, formats = TimelineSettings(**chosen), save.parse_formats(arguments.formats)
     videos = list_videos(arguments.video)
-    model = load_model(arguments.checkpoint, arguments.face_model)
+    model = load_model(arguments.checkpoint, arguments.face_model, dtype=arguments.dtype)
     for note in model.notes + model.card.notes:
         print(f"note: {note}", file=sys.stderr)
     with files.lock(arguments.out):

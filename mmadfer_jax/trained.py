@@ -270,6 +270,7 @@ class TrainedModel:
         network, card = recogniser(face_embedding), self.card.to_dict()
         return {
             "card": {name: card[name] for name in ("data", "figures", "preparation", "notes")},
+            "dtype": self.card.model.dtype,
             "parameters_sha256": self.digest,
             "face_embedding_sha256": network and network.sha256,
         }
@@ -317,24 +318,28 @@ def _program(config: ModelConfig) -> Callable[..., jax.Array]:
 _resize = jax.jit(resize, static_argnums=1)
 
 
-def load_model(path: str | Path | UPath, face_model: str | None = None) -> TrainedModel:
+def load_model(
+    path: str | Path | UPath, face_model: str | None = None, *, dtype: str | None = None
+) -> TrainedModel:
     """Loads a trained model.
 
     Args:
         path: The work directory of a training run, a released MMA-DFER checkpoint
             (`fold1_224.pth`), or a file that `mmadfer_jax.export` or `mmadfer_jax.convert` wrote.
         face_model: YuNet's model file, where the training data were prepared with it.
+        dtype: In which the encoders and the fusion multiply, "float32" or "bfloat16", in place of
+            the type that the model was trained in; released checkpoints are of float32.
 
     Raises:
-        UserError: There is no model, or it is damaged.
+        UserError: There is no model, or it is damaged, or there is no such type.
     """
     path = files.as_path(path)
     if files.is_folder(path):
-        return _load_run(path, face_model)
+        return _load_run(path, face_model, dtype)
     with files.local_copy(path) as copy:
         file = read_model(copy)
     return TrainedModel(
-        file.card,
+        _multiplying_in(file.card, dtype),
         file.params,
         leftovers=file.leftovers,
         path=str(path),
@@ -342,7 +347,13 @@ def load_model(path: str | Path | UPath, face_model: str | None = None) -> Train
     )
 
 
-def _load_run(workdir: Path | UPath, face_model: str | None) -> TrainedModel:
+def _multiplying_in(card: ModelCard, dtype: str | None) -> ModelCard:
+    if dtype is None:
+        return card
+    return dataclasses.replace(card, model=dataclasses.replace(card.model, dtype=dtype))
+
+
+def _load_run(workdir: Path | UPath, face_model: str | None, dtype: str | None) -> TrainedModel:
     def params(saved: Saved) -> dict[str, np.ndarray]:
         shapes = abstract_params(saved.card.model)
         labels = freeze_labels(shapes, saved.card.training["config"]["freeze"])
@@ -352,7 +363,7 @@ def _load_run(workdir: Path | UPath, face_model: str | None) -> TrainedModel:
         saved, trainable = checkpoints.newest(params)
     frozen = read_frozen(workdir, saved.card.training["frozen_sha256"])
     return TrainedModel(
-        saved.card,
+        _multiplying_in(saved.card, dtype),
         {**frozen, **trainable},
         path=str(workdir),
         step=saved.step,

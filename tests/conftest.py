@@ -51,7 +51,7 @@ def pytest_configure():
 def _compile_once(tmp_path_factory: pytest.TempPathFactory):
     """Programs that several tests compile alike are compiled once a session."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture

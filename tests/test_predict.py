@@ -186,6 +186,23 @@ def test_the_command(run, clips):
     assert json.loads(done.stdout)["clip"].endswith("2.mp4")
 
 
+def test_a_model_multiplies_in_another_type_than_it_was_trained_in(run, clips, predictor):
+    assert predictor.card.model.dtype == "bfloat16"
+    exact = mmadfer_jax.load_model(run[1], dtype="float32")
+    found = exact.predict(clips / "2.mp4").probabilities
+    expected = predictor.predict(clips / "2.mp4").probabilities
+    assert found != expected
+    assert found == pytest.approx(expected, abs=1e-2)
+    assert mmadfer_jax.load_model(run[1], dtype="bfloat16").card == predictor.card
+    with pytest.raises(UserError, match=r"model\.dtype is 'float64'; expected one of"):
+        mmadfer_jax.load_model(run[1], dtype="float64")
+    done = _command(
+        *("-m", "mmadfer_jax.predict", clips / "2.mp4", f"--checkpoint={run[1]}"),
+        *("--json", "--dtype=float32"),
+    )
+    assert json.loads(done.stdout)["probabilities"] == pytest.approx(found, abs=1e-6)
+
+
 def test_one_bad_clip_does_not_stop_the_others(run, clips, tmp_path):
     (tmp_path / "words.mp4").write_text("not a video")
     named = [tmp_path / "words.mp4", clips / "2.mp4", tmp_path / "gone.mp4"]

@@ -23,7 +23,7 @@ PARTS = {
     "": "cutting and resizing frames",
 }
 # How it is computed must not change what is counted.
-_PLAIN = {"attention": "xla", "remat": "none", "layers": "loop"}
+_PLAIN = {"attention": "xla", "products": "bfloat16", "remat": "none", "layers": "loop"}
 _SCOPE = re.compile("|".join(name for name in PARTS if name))
 
 

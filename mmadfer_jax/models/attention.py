@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from mmadfer_jax.models.products import matmul
+
 
 def softmax_attention(
     q: jax.Array, k: jax.Array, v: jax.Array, implementation: str = "xla"
@@ -21,7 +23,7 @@ def softmax_attention(
     if implementation == "cudnn":
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
     weights = attention_weights(q, k).astype(v.dtype)
-    return jnp.einsum("nhts,nhsd->nhtd", weights, v.swapaxes(1, 2)).swapaxes(1, 2)
+    return matmul(weights, v.swapaxes(1, 2)).swapaxes(1, 2)
 
 
 def attention_weights(q: jax.Array, k: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.config import ModelConfig
 
 ATTENTIONS = ("auto", "xla", "cudnn")
+PRODUCTS = ("auto", "bfloat16", "float32")
 # What a layer keeps for its gradient beside its input, by the names that `keep` gave; None for all.
 _KEPT = {
     "none": None,
@@ -31,6 +32,9 @@ class Compute:
     Attributes:
         attention: "xla" for attention as matrix products, "cudnn" for NVIDIA's fused kernel
             (bfloat16 on a GPU alone), "auto" for the faster one of the two on the devices at hand.
+        products: In which type XLA is asked for products of bfloat16 matrices; "float32" is
+            rounded to bfloat16 right after. On a CPU only that way reaches the processor's own
+            instructions for bfloat16, and "auto" takes it there.
         remat: What is computed a second time for the gradient (rematerialisation). "none" keeps all
             that the gradient needs. "attention" keeps the blocks' products of tokens with weights,
             and computes attention, LayerNorms, GELUs and fusion again. "mlp" computes the hidden
@@ -42,12 +46,18 @@ class Compute:
     """
 
     attention: str = "auto"
+    products: str = "auto"
     remat: str = "none"
     layers: str = "loop"
     tokens: jax.sharding.Sharding | None = None
 
     def __post_init__(self):
-        known = {"attention": ATTENTIONS, "remat": REMATS, "layers": LAYERS}
+        known = {
+            "attention": ATTENTIONS,
+            "products": PRODUCTS,
+            "remat": REMATS,
+            "layers": LAYERS,
+        }
         for name, choices in known.items():
             if getattr(self, name) not in choices:
                 raise UserError(
@@ -88,9 +98,12 @@ class Compute:
                 f"config.compute.attention is 'cudnn' with {model.dtype} on {platform}; expected "
                 "bfloat16 on a GPU. Set it to 'auto'"
             )
-        if self.attention != "auto":
-            return self
-        return dataclasses.replace(self, attention="cudnn" if cudnn else "xla")
+        fastest = {
+            "attention": "cudnn" if cudnn else "xla",
+            "products": "float32" if platform == "cpu" else "bfloat16",
+        }
+        chosen = {name: x for name, x in fastest.items() if getattr(self, name) == "auto"}
+        return dataclasses.replace(self, **chosen)
 
     def laid_out(self, tokens: jax.Array) -> jax.Array:
         """Tokens [n, N, D] as they are to lie on the mesh."""

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from mmadfer_jax.models.products import dot_general
 from mmadfer_jax.models.vit import layer_norm
 
 NORM_EPS = 1e-5
@@ -35,6 +36,7 @@ def linear(
         kernel_init=init,
         bias_init=init,
         promote_dtype=_cast,
+        dot_general=dot_general,
         rngs=rngs,
     )
 

@@ -4,7 +4,6 @@ Chumachenko, Iosifidis and Gabbouj, "MMA-DFER: MultiModal Adaptation of unimodal
 Dynamic Facial Expression Recognition in-the-wild", CVPRW 2024, arXiv 2404.09010, figure 2.
 """
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping
 
@@ -15,6 +14,7 @@ from flax import nnx
 from mmadfer_jax.models.compute import Compute
 from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.fusion import FusionBottleneck, linear
+from mmadfer_jax.models.products import asked_in
 from mmadfer_jax.models.temporal import TemporalTransformer
 from mmadfer_jax.models.vit import Encoder
 
@@ -115,7 +115,8 @@ class MmaDfer(nnx.Module):
         _check_shape("spectrogram", spectrogram, (batch, *config.audio.shape))
         # GPUs and TPUs would otherwise multiply float32 in fewer bits.
         exact = jax.default_matmul_precision("highest")
-        with exact if config.dtype == "float32" else contextlib.nullcontext():
+        ways = exact if config.dtype == "float32" else asked_in(compute.products)
+        with ways:
             features = self._encode(frames, spectrogram, key, compute, on_layer)
         with jax.default_matmul_precision("highest"), jax.named_scope("head"):
             return self.classifier(self._clip_feature(features, on_head))

@@ -10,11 +10,13 @@ from jax.typing import DTypeLike
 from mmadfer_jax.models.attention import softmax_attention
 from mmadfer_jax.models.compute import keep
 from mmadfer_jax.models.config import EncoderConfig
+from mmadfer_jax.models.products import dot_general, matmul
 
 # Encoder weights are normally replaced by pre-trained ones; from scratch they start as MAE's do.
 _encoder_linear = {
     "kernel_init": nnx.initializers.xavier_uniform(),
     "bias_init": nnx.initializers.zeros_init(),
+    "dot_general": dot_general,
 }
 
 
@@ -116,7 +118,7 @@ class Qkv(nnx.Module):
         """Maps tokens [n, N, D] to three of [n, N, D]."""
         x, kernel, bias = (x.astype(self.dtype) for x in (x, self.kernel[...], self.bias[...]))
         # Three products: on a CPU faster than one whose result is taken apart.
-        return [keep(x @ kernel[i] + bias[i, None, None], "qkv") for i in range(3)]
+        return [keep(matmul(x, kernel[i]) + bias[i, None, None], "qkv") for i in range(3)]
 
 
 class Attention(nnx.Module):

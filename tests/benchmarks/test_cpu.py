@@ -1,21 +1,46 @@
 """The comparison on a CPU, rehearsed with a tiny model."""
 
-import json
-import subprocess
+import argparse
+import os
 import sys
-from pathlib import Path
 
-CPU = Path(__file__).parent.parent.parent / "benchmarks" / "cpu.py"
+import cpu
+import pytest
+
+ARGUMENTS = argparse.Namespace(batch=4, threads=2, steps=1, warmup=0, toy=True)
+WAYS = ("", "_bfloat16", "_kept", "_bfloat16_kept")
 
 
-def test_every_part_is_measured_in_a_process_of_its_own():
-    command = [sys.executable, str(CPU), "--toy", "--steps=1", "--warmup=0", "--batch=1"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    line = json.loads(done.stdout)
+@pytest.mark.parametrize("part", cpu.PARTS)
+def test_every_part_gives_seconds(part):
+    seconds = cpu.PARTS[part](ARGUMENTS)
+    assert seconds
+    assert all(x > 0 for x in seconds)
+
+
+def test_every_part_is_measured_in_a_process_of_its_own(monkeypatch):
+    asked = []
+
+    def child(part: str, environment: dict[str, str]) -> list[float]:
+        asked.append((part, bool(environment)))
+        return [len(asked), len(asked) + 100.0]
+
+    monkeypatch.setattr(cpu, "child", child)
+    figures = cpu.measure()
+    assert len(set(asked)) == len(asked) == len(cpu.PARTS) + 4 * 2
     for work in ("training", "prediction"):
-        for program in ("ours", "torch", "products"):
-            assert line[f"{program}_{work}_seconds"] > 0
-        assert {f"{work}_to_torch", f"{work}_to_products"} <= line.keys()
-    assert line["shards_seconds"] > 0
-    assert line["share_of_synthetic"] > 0
-    assert (line["batch"], line["threads"], line["toy"]) == (1, 2, True)
+        for way in WAYS:
+            ours, torch = (figures[f"{whose}_{work}{way}_seconds"] for whose in ("ours", "torch"))
+            assert figures[f"{work}{way}_to_torch"] == round(ours / torch, 2)
+    assert figures["products_prediction_seconds"] < figures["products_training_seconds"]
+
+
+def test_a_child_has_the_settings_and_the_environment(monkeypatch):
+    options = ["--toy", "--steps=1", "--warmup=0", "--batch=1", "--threads=1"]
+    monkeypatch.setattr(sys, "argv", [cpu.__file__, *options])
+    assert len(cpu.child("ours_prediction", {})) == 1
+    monkeypatch.setattr(
+        sys, "argv", ["-c", "import os; print([len(os.environ['MALLOC_ARENA_MAX'])])"]
+    )
+    assert "MALLOC_ARENA_MAX" not in os.environ
+    assert cpu.child("", cpu.KEPT) == [1]

@@ -8,7 +8,7 @@ import pytest
 
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.models.attention import softmax_attention
-from mmadfer_jax.models.compute import ATTENTIONS, REMATS, Compute
+from mmadfer_jax.models.compute import ATTENTIONS, PRODUCTS, REMATS, Compute
 from mmadfer_jax.models.params import apply_fn
 from mmadfer_jax.training.optimizer import freeze_labels, split
 from tests.conftest import SMALL
@@ -41,7 +41,10 @@ def lowered(compute: Compute, dtype: str):
 
 @pytest.mark.parametrize(
     ("dtype", "ways"),
-    [("float32", (*REMATTED, *SCANNED)), ("bfloat16", REMATTED)],
+    [
+        ("float32", (*REMATTED, *SCANNED)),
+        ("bfloat16", (*REMATTED, Compute(products="bfloat16"))),
+    ],
     ids=["float32", "bfloat16"],
 )
 def test_every_way_to_compute_gives_the_same_loss_and_gradients(dtype, ways):
@@ -90,10 +93,23 @@ def test_the_attention_is_chosen_by_platform_and_type():
         assert Compute(attention=name).on("gpu", half).attention == name
 
 
+def test_a_cpu_is_asked_for_products_in_float32():
+    half = changed(SMALL, dtype="bfloat16")
+    chosen = {platform: Compute().on(platform, half).products for platform in ("cpu", "gpu", "tpu")}
+    assert chosen == {"cpu": "float32", "gpu": "bfloat16", "tpu": "bfloat16"}
+    assert Compute(products="bfloat16").on("cpu", half).products == "bfloat16"
+    # All those of the encoders and the fusion, and their gradients.
+    product = re.compile(r"stablehlo\.dot_general.*-> tensor<.*xbf16>")
+    text = {name: lowered(Compute(products=name), "bfloat16")[0].as_text() for name in PRODUCTS[1:]}
+    assert product.search(text["bfloat16"])
+    assert not product.search(text["float32"])
+
+
 def test_a_program_refuses_what_it_does_not_know():
     for values, message in (
         ({"remat": "all"}, f"config.compute.remat is 'all'; expected one of {REMATS}"),
         ({"attention": "flash"}, f"compute.attention is 'flash'; expected one of {ATTENTIONS}"),
+        ({"products": "int8"}, f"compute.products is 'int8'; expected one of {PRODUCTS}"),
         ({"rematerialise": "none"}, "unknown settings config.compute.rematerialise; known are"),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
