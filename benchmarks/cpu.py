@@ -3,9 +3,10 @@
     python benchmarks/cpu.py --batch=2 --threads=2
 
 Each part is measured in a process of its own, one after another: a training step and a prediction
-of either program, in float32 and in bfloat16, the same with memory that the process keeps, the
-encoders' products one by one, and training steps whose clips are read from shards meanwhile. The
-paper's size. Prints one line of JSON; needs PyTorch beside what `train_step.py` needs.
+of either program, in float32 and in bfloat16, the encoders' products one by one, and training steps
+whose clips are read from shards meanwhile; with `--kept` the steps once more with memory that the
+process keeps. The paper's size. Prints one line of JSON; needs PyTorch beside what `train_step.py`
+needs.
 """
 
 import argparse
@@ -155,11 +156,12 @@ PARTS: dict[str, Part] = {
 }
 
 
-def measure() -> dict[str, float]:
+def measure(*, kept: bool) -> dict[str, float]:
     """Runs each part in a child process, one after another."""
     found = {part: child(part, {}) for part in PARTS}
     prediction, training = found.pop("products")
-    found |= {f"{part}_kept": child(part, KEPT) for part in found if part != "shards"}
+    steps = [part for part in found if part != "shards"]
+    found |= {f"{part}_kept": child(part, KEPT) for part in steps if kept}
     figures = {f"{part}_seconds": round(statistics.median(s), 6) for part, s in found.items()}
     figures |= {
         "products_training_seconds": round(training, 6),
@@ -170,8 +172,9 @@ def measure() -> dict[str, float]:
         return round(figures[f"{part}_seconds"] / figures[f"{other}_seconds"], 2)
 
     for work in ("training", "prediction"):
-        for way in ("", "_bfloat16", "_kept", "_bfloat16_kept"):
+        for way in ("", "_bfloat16", "_kept", "_bfloat16_kept") if kept else ("", "_bfloat16"):
             figures[f"{work}{way}_to_torch"] = ratio(f"ours_{work}{way}", f"torch_{work}{way}")
+        figures[f"{work}_in_bfloat16_to_torch"] = ratio(f"ours_{work}_bfloat16", f"torch_{work}")
         figures[f"{work}_to_products"] = ratio(f"ours_{work}", f"products_{work}")
     # The rate of training from shards, as a share of that on one batch which is there.
     share = figures["ours_training_seconds"] / figures["shards_seconds"]
@@ -198,6 +201,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of each part; at most the cores")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--kept", action="store_true", help="measure with memory kept too")
     parser.add_argument("--toy", action="store_true", help="a tiny model, to rehearse")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -207,7 +211,7 @@ def main() -> None:
         os.sched_setaffinity(0, cores)
         print(json.dumps(PARTS[arguments.part](arguments)))
         return
-    figures = measure()
+    figures = measure(kept=arguments.kept)
     settings = {name: x for name, x in vars(arguments).items() if name != "part"}
     packages = [p for p in ("jax", "jaxlib", "torch") if importlib.util.find_spec(p)]
     print(json.dumps({"benchmark": "cpu", **settings, **figures, **stamp(*packages)}))

@@ -26,12 +26,17 @@ def test_every_part_is_measured_in_a_process_of_its_own(monkeypatch):
         return [len(asked), len(asked) + 100.0]
 
     monkeypatch.setattr(cpu, "child", child)
-    figures = cpu.measure()
+    figures = cpu.measure(kept=True)
     assert len(set(asked)) == len(asked) == len(cpu.PARTS) + 4 * 2
     for work in ("training", "prediction"):
         for way in WAYS:
             ours, torch = (figures[f"{whose}_{work}{way}_seconds"] for whose in ("ours", "torch"))
             assert figures[f"{work}{way}_to_torch"] == round(ours / torch, 2)
+        ratio = figures[f"ours_{work}_bfloat16_seconds"] / figures[f"torch_{work}_seconds"]
+        assert figures[f"{work}_in_bfloat16_to_torch"] == round(ratio, 2)
+    asked.clear()
+    cpu.measure(kept=False)
+    assert [part for part, _ in asked] == list(cpu.PARTS)
     assert figures["products_prediction_seconds"] < figures["products_training_seconds"]
 
 
