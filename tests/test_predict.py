@@ -187,18 +187,18 @@ def test_the_command(run, clips):
 
 
 def test_a_model_multiplies_in_another_type_than_it_was_trained_in(run, clips, predictor):
-    assert predictor.card.model.dtype == "bfloat16"
-    exact = mmadfer_jax.load_model(run[1], dtype="float32")
-    found = exact.predict(clips / "2.mp4").probabilities
+    assert predictor.card.model.dtype == "float32"
+    short = mmadfer_jax.load_model(run[1], dtype="bfloat16")
+    found = short.predict(clips / "2.mp4").probabilities
     expected = predictor.predict(clips / "2.mp4").probabilities
     assert found != expected
     assert found == pytest.approx(expected, abs=1e-2)
-    assert mmadfer_jax.load_model(run[1], dtype="bfloat16").card == predictor.card
+    assert mmadfer_jax.load_model(run[1], dtype="float32").card == predictor.card
     with pytest.raises(UserError, match=r"model\.dtype is 'float64'; expected one of"):
         mmadfer_jax.load_model(run[1], dtype="float64")
     done = _command(
         *("-m", "mmadfer_jax.predict", clips / "2.mp4", f"--checkpoint={run[1]}"),
-        *("--json", "--dtype=float32"),
+        *("--json", "--dtype=bfloat16"),
     )
     assert json.loads(done.stdout)["probabilities"] == pytest.approx(found, abs=1e-6)
 
