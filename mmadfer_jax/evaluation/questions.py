@@ -39,8 +39,6 @@ class Questions:
     def __post_init__(self):
         if self.features and self.features.suffix != ".npz":
             raise UserError(f"--features={self.features}; expected a name that ends in .npz")
-        if isinstance(self.features, Path) and not self.features.absolute().parent.is_dir():
-            raise UserError(f"no such directory: {self.features.parent}")
 
 
 def examine(
@@ -64,6 +62,7 @@ def examine(
     yield answers
     classes = examination.classes
     if questions.features and processes.is_primary():
+        files.make_folder(questions.features.parent)
         files.write(questions.features, features_npz(answers, seen, classes))
     if columns:
         yield groups_section(answers, len(classes), columns)
