@@ -33,8 +33,8 @@ class Compute:
         attention: "xla" for attention as matrix products, "cudnn" for NVIDIA's fused kernel
             (bfloat16 on a GPU alone), "auto" for the faster one of the two on the devices at hand.
         products: In which type XLA is asked for products of bfloat16 matrices; "float32" is
-            rounded to bfloat16 right after. On a CPU only that way reaches the processor's own
-            instructions for bfloat16, and "auto" takes it there.
+            rounded to bfloat16 right after. On a CPU that way is about twice as fast, and "auto"
+            takes it there (docs/performance.md).
         remat: What is computed a second time for the gradient (rematerialisation). "none" keeps all
             that the gradient needs. "attention" keeps the blocks' products of tokens with weights,
             and computes attention, LayerNorms, GELUs and fusion again. "mlp" computes the hidden

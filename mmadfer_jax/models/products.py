@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 _WIDE = contextvars.ContextVar("products of bfloat16 are asked for in float32", default=False)
 
-Kept = tuple[jax.Array | None, jax.Array | None]
+_Kept = tuple[jax.Array | None, jax.Array | None]
 
 
 @contextlib.contextmanager
@@ -52,13 +52,13 @@ def _wide(x: jax.Array, y: jax.Array, shared: int) -> jax.Array:
     return _product(x, y, [x.ndim - 1], [shared], shared)
 
 
-def _forward(x: Any, y: Any, shared: int) -> tuple[jax.Array, Kept]:
+def _forward(x: Any, y: Any, shared: int) -> tuple[jax.Array, _Kept]:
     # What is frozen has no gradient, and the other need not be kept for it.
     kept = x.value if y.perturbed else None, y.value if x.perturbed else None
     return _wide(x.value, y.value, shared), kept
 
 
-def _backward(shared: int, kept: Kept, gradient: Any) -> Kept:
+def _backward(shared: int, kept: _Kept, gradient: Any) -> _Kept:
     # jax's own rule would multiply float32, as which the gradient comes, with bfloat16.
     if isinstance(gradient, jax.custom_derivatives.SymbolicZero):
         return None, None

@@ -39,7 +39,7 @@ def test_values_and_gradients_do_not_depend_on_what_xla_is_asked_for(shapes, arg
     for one, other in zip(*map(jax.tree.leaves, found.values()), strict=True):
         assert one.dtype == other.dtype == jnp.bfloat16
         one, other = (np.asarray(a, np.float32) for a in (one, other))
-        np.testing.assert_allclose(one, other, rtol=2**-7, atol=2**-7)
+        np.testing.assert_allclose(one, other, rtol=2**-7, atol=2**-7)  # a step of bfloat16
 
 
 @pytest.mark.parametrize("shapes", SHAPES)

@@ -44,9 +44,9 @@ class _Server(NamedTuple):
         return [path for path in (found / kind).rglob("*") if path.is_file()]
 
     def keeps_no_upload(self) -> bool:
-        """Whether all are gone, now or soon: Gradio's own copies go a moment after the answer."""
+        """Whether all are gone, or go within ten seconds; files may go while they are listed."""
         for _ in range(100):
-            with contextlib.suppress(FileNotFoundError):  # one that went while it was looked at
+            with contextlib.suppress(FileNotFoundError):
                 if not self.files("uploads"):
                     return True
             time.sleep(0.1)

@@ -246,7 +246,7 @@ def test_latex_is_whole(report, request):
             assert not re.search(r"(?<!\\)[%#_]|[^\x00-\x7f]", line)
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex")
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="left out: no pdflatex here")
 @pytest.mark.parametrize("report", ["study_report", "folds_report"])
 def test_latex_compiles(report, request, tmp_path):
     folder = request.getfixturevalue(report)
