@@ -28,6 +28,10 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         known = "--config, --workdir, --mode, --coordinator, --processes, --process, --timeout"
         raise UserError(f"unexpected arguments {argv[1:]}; flags are {known}")
+    from mmadfer_jax.training import host_memory
+
+    if not host_memory.may_compute_elsewhere():
+        host_memory.keep_freed()
     import jax
     from absl import logging
 

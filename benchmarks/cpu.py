@@ -4,9 +4,8 @@
 
 Each part is measured in a process of its own, one after another: a training step and a prediction
 of either program, in float32 and in bfloat16, the encoders' products one by one, and training steps
-whose clips are read from shards meanwhile; with `--kept` the steps once more with memory that the
-process keeps. The paper's size. Prints one line of JSON; needs PyTorch beside what `train_step.py`
-needs.
+whose clips are read from shards meanwhile. The paper's size. Prints one line of JSON; needs PyTorch
+beside what `train_step.py` needs.
 """
 
 import argparse
@@ -24,17 +23,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mmadfer_jax.costing.machine import stamp
+from mmadfer_jax.training import host_memory
 
 Seconds = list[float]
 Part = Callable[[argparse.Namespace], Seconds]
-# The C library gives large memory back to the system whenever it is freed, and the system hands it
-# out page by page the next time. With these it keeps what it has, in large pages.
-KEPT = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
 
 
 def ours(work: str, dtype: str = "float32") -> Part:
@@ -156,12 +148,14 @@ PARTS: dict[str, Part] = {
 }
 
 
-def measure(*, kept: bool) -> dict[str, float]:
+# What `main.py` does, with memory as it has it.
+AS_MAIN = ("ours_training", "ours_training_bfloat16", "shards")
+
+
+def measure() -> dict[str, float]:
     """Runs each part in a child process, one after another."""
-    found = {part: child(part, {}) for part in PARTS}
+    found = {part: child(part) for part in PARTS}
     prediction, training = found.pop("products")
-    steps = [part for part in found if part != "shards"]
-    found |= {f"{part}_kept": child(part, KEPT) for part in steps if kept}
     figures = {f"{part}_seconds": round(statistics.median(s), 6) for part, s in found.items()}
     figures |= {
         "products_training_seconds": round(training, 6),
@@ -172,7 +166,7 @@ def measure(*, kept: bool) -> dict[str, float]:
         return round(figures[f"{part}_seconds"] / figures[f"{other}_seconds"], 2)
 
     for work in ("training", "prediction"):
-        for way in ("", "_bfloat16", "_kept", "_bfloat16_kept") if kept else ("", "_bfloat16"):
+        for way in ("", "_bfloat16"):
             figures[f"{work}{way}_to_torch"] = ratio(f"ours_{work}{way}", f"torch_{work}{way}")
         figures[f"{work}_in_bfloat16_to_torch"] = ratio(f"ours_{work}_bfloat16", f"torch_{work}")
         figures[f"{work}_to_products"] = ratio(f"ours_{work}", f"products_{work}")
@@ -182,14 +176,13 @@ def measure(*, kept: bool) -> dict[str, float]:
     return figures
 
 
-def child(part: str, environment: dict[str, str]) -> Seconds:
+def child(part: str) -> Seconds:
     """Measures a part in a process of its own."""
     done = subprocess.run(
         [sys.executable, *sys.argv, f"--part={part}"],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | environment,
     )
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -201,7 +194,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of each part; at most the cores")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--kept", action="store_true", help="measure with memory kept too")
     parser.add_argument("--toy", action="store_true", help="a tiny model, to rehearse")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -209,9 +201,11 @@ def main() -> None:
         # XLA takes as many threads as the process has cores.
         cores = sorted(os.sched_getaffinity(0))[: arguments.threads]
         os.sched_setaffinity(0, cores)
+        if arguments.part in AS_MAIN:
+            host_memory.keep_freed()
         print(json.dumps(PARTS[arguments.part](arguments)))
         return
-    figures = measure(kept=arguments.kept)
+    figures = measure()
     settings = {name: x for name, x in vars(arguments).items() if name != "part"}
     packages = [p for p in ("jax", "jaxlib", "torch") if importlib.util.find_spec(p)]
     print(json.dumps({"benchmark": "cpu", **settings, **figures, **stamp(*packages)}))
