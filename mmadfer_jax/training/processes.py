@@ -7,7 +7,6 @@ which all have to agree. Whatever happens to one process, all end soon, and say 
 """
 
 import contextlib
-import importlib.util
 import os
 import secrets
 import signal
@@ -27,6 +26,7 @@ from upath import UPath
 from mmadfer_jax import files
 from mmadfer_jax.errors import UserError, describe
 from mmadfer_jax.training.channel import Channel
+from mmadfer_jax.training.cluster import has_other_processes, own_gpus
 
 PATIENCE = 1800.0  # seconds without progress
 PREEMPTED = 128 + signal.SIGTERM  # exit status, as shells give it
@@ -94,7 +94,7 @@ def _initialize(
     if all(value is None for value in given.values()):
         coordinator, *numbers = (os.environ.get(name) or None for name in _VARIABLES)
         if coordinator is None and numbers == [None, None]:
-            if not _in_cluster():
+            if not has_other_processes(_VARIABLES):
                 return False
             return _start(seconds)
         given = dict(zip(_VARIABLES, (coordinator, *numbers), strict=True))
@@ -119,27 +119,6 @@ def _initialize(
     return _start(seconds, coordinator_address=address, num_processes=count, process_id=index)
 
 
-def _in_cluster() -> bool:
-    """Whether the environment is one in which jax finds its processes by itself."""
-    names = os.environ
-    if int(names.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in names:
-        return "SLURM_STEP_NODELIST" in names
-    if int(names.get("OMPI_COMM_WORLD_SIZE", 1)) > 1:
-        return True
-    if "JOB_COMPLETION_INDEX" in names and "KUBERNETES_SERVICE_HOST" in names:
-        if importlib.util.find_spec("kubernetes") is None:
-            raise UserError(
-                "this is an indexed job of Kubernetes; `pip install kubernetes`, by which jax "
-                f"finds the other pods, or set {', '.join(_VARIABLES)}"
-            )
-        return True
-    return (
-        importlib.util.find_spec("libtpu") is not None
-        and "tpu" in (names.get("JAX_PLATFORMS") or "tpu")
-        and any(any(Path("/dev").glob(pattern)) for pattern in ("accel*", "vfio/[0-9]*"))
-    )
-
-
 def _start(seconds: float, **arguments: Any) -> bool:
     apart = (
         f"the processes of this run have not found each other in {seconds:.0f} s; look whether all "
@@ -155,7 +134,9 @@ def _start(seconds: float, **arguments: Any) -> bool:
     timer = threading.Timer(seconds, give_up)
     timer.start()
     try:
-        jax.distributed.initialize(**arguments, initialization_timeout=int(seconds) + 60)
+        jax.distributed.initialize(
+            **arguments, local_device_ids=own_gpus(), initialization_timeout=int(seconds) + 60
+        )
     except Exception as error:  # of many kinds, some of C++
         raise UserError(f"{apart} ({' '.join(str(error).split())[:300]})") from error
     finally:
