@@ -1,4 +1,7 @@
 import dataclasses
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -40,18 +43,30 @@ SMALL = changed(
 )
 
 
-def pytest_configure():
+# Most of a test's time is compiling. XLA does it in a third of the time without what makes programs
+# fast, and what is compiled is kept for every process of the session, with a limit because only
+# then one process waits while another writes.
+_COMPILING = {
+    "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_COMPILATION_CACHE_MAX_SIZE": str(1 << 33),
+}
+AS_USERS_COMPILE = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
+
+
+def pytest_configure(config: pytest.Config):
+    if not hasattr(config, "workerinput"):  # else the environment is that of this process
+        os.environ.update(_COMPILING)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder = tempfile.mkdtemp(prefix="compiled_")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    for name in ("compilation_cache_dir", "compilation_cache_max_size"):
+        value = os.environ[f"JAX_{name.upper()}"]
+        jax.config.update(f"jax_{name}", int(value) if value.isdigit() else value)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     # Four devices on the CPU, so that sharded and unsharded runs can be compared.
     jax.config.update("jax_num_cpu_devices", 4)
     # A shape that broadcasts by accident is an error.
     jax.config.update("jax_numpy_rank_promotion", "raise")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _compile_once(tmp_path_factory: pytest.TempPathFactory):
-    """Programs that several tests compile alike are compiled once a session."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture

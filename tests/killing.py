@@ -41,12 +41,14 @@ def get_config():
     config.checkpoint.every_steps = 2
     return config
 """
-# The programs of all starts are compiled once, in a hurry; what a killed process left
-# of a compiled program fails its check sum, and jax compiles it again.
+# The programs of all starts are compiled once, in a hurry. Tests that kill nothing do not share
+# them: what a killed process left of a program fails its check sum, and jax compiles it again,
+# with a warning.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "JAX_COMPILATION_CACHE_MAX_SIZE": "-1",
+    "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0",
 }
 _TEMPORARY_STEP = "*.orbax-checkpoint-tmp*"
 _POLL = 0.001  # seconds
@@ -138,7 +140,8 @@ class Life:
         self._run, self._total = run, epochs * STEPS_PER_EPOCH
         self._stale = set(files.names(run / "report"))  # such as what the last kill left there
         self._began = time.monotonic()
-        cache = {"JAX_COMPILATION_CACHE_DIR": str(config.with_name("compiled"))}
+        kept = os.environ.get("JAX_COMPILATION_CACHE_DIR", config.parent)
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(Path(kept, "compiled_to_be_killed"))}
         command = [sys.executable, ROOT / "main.py", f"--config={config}", "--workdir=run"]
         if processes > 1:
             command += [f"--coordinator=localhost:{free_port()}", f"--processes={processes}"]

@@ -121,20 +121,6 @@ def test_others_stand_once_each_with_both_datasets():
     assert all(row["source"] for row in rows)
 
 
-# A test waits for compiling, not for results.
-QUICK = {
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
-
-
-@pytest.fixture
-def _quickly(monkeypatch):
-    compile_ = jax.stages.Lowered.compile
-    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda self: compile_(self, QUICK))
-
-
 @pytest.fixture(scope="module")
 def tiny():
     config = recipe(toy=True, dtype="float32")
@@ -143,7 +129,6 @@ def tiny():
     return program, random_params(program)
 
 
-@pytest.mark.usefixtures("_quickly")
 @pytest.mark.parametrize("kind", [measure.PREDICTION, measure.TRAINING])
 def test_a_step_is_timed_and_its_bytes_are_told(tiny, kind):
     program, params = tiny

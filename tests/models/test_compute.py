@@ -48,8 +48,7 @@ def lowered(compute: Compute, dtype: str):
     ids=["float32", "bfloat16"],
 )
 def test_every_way_to_compute_gives_the_same_loss_and_gradients(dtype, ways):
-    # The second compiles faster.
-    options, found = {"xla_allow_excess_precision": False, "xla_backend_optimization_level": 0}, {}
+    options, found = {"xla_allow_excess_precision": False}, {}
     for compute in ways:
         step, arguments = lowered(compute, dtype)
         found[compute] = step.compile(compiler_options=options)(*arguments)

@@ -16,6 +16,7 @@ from mmadfer_jax.training import program as training_program
 from mmadfer_jax.training.optimizer import freeze_labels, split
 from mmadfer_jax.weights.layout import to_torch_axes
 from mmadfer_jax.weights.mma_dfer import from_torch, leftovers, to_torch, torch_names
+from tests.conftest import AS_USERS_COMPILE
 from tests.golden_weights import (
     formula,
     golden,
@@ -51,7 +52,8 @@ def run_forward(config, tensors):
         # The reference's last entry is the one after the final norm.
         return logits, jnp.stack(image[:11] + image[12:]), jnp.stack(audio[:11] + audio[12:])
 
-    logits, image, audio = jax.jit(run)(from_torch(tensors, config), *inputs(0, 224))
+    run = jax.jit(run, compiler_options=AS_USERS_COMPILE)
+    logits, image, audio = run(from_torch(tensors, config), *inputs(0, 224))
     image = np.asarray(image).reshape(12, 2, 16, -1)[:, :, [0, 8]].reshape(12, 4, -1)
     return np.asarray(logits), image, np.asarray(audio)
 
@@ -131,7 +133,7 @@ def run_training(config, tensors):
     program = program_of(config)
     before, frozen = split(from_torch(tensors, config), program.labels)
     labels, logits = golden("train_dfew_112")["labels"], []
-    state, losses, gradients = program.init_state(before), [], None
+    state, losses, gradients, step = program.init_state(before), [], None, None
     placed, key = program.place_frozen(frozen), program.key(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_program, "apply_fn", recording(logits))
@@ -141,7 +143,10 @@ def run_training(config, tensors):
             frames, spectrogram = inputs(100 + i, 112)
             batch = {"frames": frames, "spectrogram": spectrogram}
             batch["label"] = labels[i].astype(np.int32)
-            state, metrics = program.train_step(state, placed, batch, key)
+            if step is None:
+                lowered = program.train_step.lower(state, placed, batch, key)
+                step = lowered.compile(AS_USERS_COMPILE)
+            state, metrics = step(state, placed, batch, key)
             losses.append(float(metrics["loss"]))
             if gradients is None:  # after one step the first moment is (1 - b1) times the gradient
                 moments = jax.device_get(state.opt_state[0].mu)

@@ -29,11 +29,7 @@ class Run(NamedTuple):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     out = tmp_path_factory.mktemp("meshes")
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     subprocess.run(
         [sys.executable, "-m", "tests.meshes", str(out)], cwd=ROOT, env=environment, check=True
     )

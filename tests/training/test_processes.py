@@ -18,7 +18,7 @@ from tests.conftest import SMALL, set_model, small_settings
 from tests.killing import ROOT, Life, Trial, differences, free_port, leftovers
 from tests.sizes import changed
 
-EPOCHS = 2
+EPOCHS = 4
 MESHES = {
     "fsdp": {"data": 1, "fsdp": 4, "tensor": 1},
     "tensor": {"data": 1, "fsdp": 1, "tensor": 4},
@@ -49,8 +49,6 @@ from tests.training.test_processes import _settings
 
 folder, data, coordinator, count, index, devices, *meshes = sys.argv[1:]
 jax.config.update("jax_num_cpu_devices", int(devices))
-jax.config.update("jax_compilation_cache_dir", folder + "/compiled")
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 read = RecordSource.__getitem__
 with processes.joined(coordinator, int(count), int(index)):
     for mesh in meshes:
@@ -71,7 +69,6 @@ def _start(commands: list[list], **options) -> list[tuple[int, str]]:
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "2",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     started = [
@@ -144,32 +141,6 @@ def trial(tmp_path_factory) -> Trial:
     return trial
 
 
-def test_one_killed_process_ends_the_other_and_the_same_command_goes_on(trial):
-    rng = random.Random(0)
-    life = trial.start("killed")
-    kill = life.kill_at("training", rng)
-    assert kill is not None
-    survivor = next(i for i, process in enumerate(life.processes) if process.returncode != -9)
-    victim = 1 - survivor
-    assert f"error: process {victim} on " in life.text(survivor)
-    assert "has died" in life.text(survivor)
-    last = trial.finish("killed")
-    assert "Traceback" not in last.text()
-    assert differences(trial.run("killed"), trial.run("alone")) == []
-
-
-def test_sigterm_to_one_process_saves_the_same_step_in_all_and_goes_on(trial):
-    life = trial.start("preempted")
-    life.until("training", random.Random(1))
-    life.processes[1].send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    assert life.end() == [processes.PREEMPTED] * 2
-    assert time.monotonic() - began < 20
-    assert "is saved, the same command goes on" in life.text(0)
-    trial.finish("preempted")
-    assert differences(trial.run("preempted"), trial.run("alone")) == []
-
-
 def _failed(life: Life, seconds: float = 60) -> list[str]:
     """What the processes said at their end, which must be a bad one for each and come in time."""
     codes = life.end(seconds)
@@ -179,6 +150,45 @@ def _failed(life: Life, seconds: float = 60) -> list[str]:
         assert text.count("error: ") == 1, text
         assert "Traceback" not in text
     return said
+
+
+_FULL_DISK = """
+import shutil
+
+usage = shutil.disk_usage
+shutil.disk_usage = lambda path: usage(path)._replace(free=1000)
+"""
+
+
+def test_one_failing_process_ends_all_and_the_same_command_goes_on(trial, tmp_path, monkeypatch):
+    # One is killed.
+    life = trial.start("failing")
+    assert life.kill_at("training", random.Random(0)) is not None
+    survivor = next(i for i, process in enumerate(life.processes) if process.returncode != -9)
+    assert f"error: process {1 - survivor} on " in life.text(survivor)
+    assert "has died" in life.text(survivor)
+
+    # One has no room.
+    (tmp_path / "sitecustomize.py").write_text(_FULL_DISK)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    first, second = _failed(trial.start("failing"))
+    assert "MB free and a checkpoint takes" in first
+    assert "process 0 on" in second
+    assert "MB free and a checkpoint takes" in second
+    monkeypatch.undo()
+
+    # One is told to end.
+    life = trial.start("failing")
+    life.until("training", random.Random(1))
+    life.processes[1].send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert life.end() == [processes.PREEMPTED] * 2
+    assert time.monotonic() - began < 20
+    assert "is saved, the same command goes on" in life.text(0)
+
+    last = trial.finish("failing")
+    assert "Traceback" not in last.text()
+    assert differences(trial.run("failing"), trial.run("alone")) == []
 
 
 def test_a_process_that_is_stopped_ends_the_others(trial):
@@ -226,22 +236,6 @@ def test_a_hung_read_of_one_process_ends_all_and_says_where(trial, tmp_path, mon
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     for text in _failed(trial.start("hung", "--timeout=20"), 90):
         assert "no process has gone on for 20 s; furthest behind: process 1 on" in text
-
-
-def test_a_full_disk_of_process_0_ends_all(trial, tmp_path, monkeypatch):
-    (tmp_path / "sitecustomize.py").write_text(
-        "import shutil\n"
-        "usage = shutil.disk_usage\n"
-        "shutil.disk_usage = lambda path: usage(path)._replace(free=1000)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
-    first, second = _failed(trial.start("full"))
-    assert "MB free and a checkpoint takes" in first
-    assert "process 0 on" in second
-    assert "MB free and a checkpoint takes" in second
-    monkeypatch.undo()
-    trial.finish("full")
-    assert differences(trial.run("full"), trial.run("alone")) == []
 
 
 def test_processes_with_other_settings_are_refused(trial):
@@ -297,7 +291,7 @@ def test_a_work_directory_of_each_hosts_own_is_refused(tmp_path):
 def test_a_run_goes_on_with_other_processes_and_devices(tmp_path):
     trial = Trial(tmp_path, epochs=EPOCHS, processes=2, devices=4)
     more = ("--config.train.batch_size=8", "--config.eval.batch_size=8")
-    trial.finish("alone", *more)
+    trial.finish("alone", *more, processes=1, devices=8)
     life = trial.start("begun", *more)
     life.until("training", random.Random(2))
     life.processes[0].send_signal(signal.SIGTERM)

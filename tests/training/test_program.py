@@ -20,7 +20,6 @@ MODEL = changed(
     audio_heads=2,
     audio_mlp_dim=136,
 )
-_IN_A_HURRY = {"xla_backend_optimization_level": 0}
 _CONSTANT = re.compile(r"stablehlo\.constant dense.*: tensor<((?:\d+x)*)\w+>")
 _PRODUCT = re.compile(r"= \w+\[([\d,]*)\]\S* (?:dot|convolution|custom-call)\(")
 
@@ -36,7 +35,7 @@ def _products(label: str) -> list[tuple[int, ...]]:
             freeze=[(r".*_encoder\..*", label), (".*", "trained")]
         ),
     )
-    text = program.lower_train(2).compile(_IN_A_HURRY).as_text()
+    text = program.lower_train(2).compile().as_text()
     shapes = [[int(n) for n in shape.split(",") if n] for shape in _PRODUCT.findall(text)]
     return [tuple(sorted(n for n in shape if n > 1)) for shape in shapes]
 
