@@ -169,6 +169,7 @@ def train(config: ConfigDict, workdir: str | Path | UPath) -> dict[str, Any]:
         try:
             if log.has_open_epoch(start):  # it ended in its evaluation
                 end_epoch(start)
+                checkpoints.amend(start, card, log.progress())
             for step, batch in enumerate(batches, start + 1):
                 processes.progress(f"training step {step}")
                 placed = data.to_global(batch, program.batch_sharding, batch_size, rows)

@@ -231,6 +231,16 @@ class Checkpoints:
                 ),
             )
 
+    def amend(self, step: int, card: ModelCard, progress: Mapping[str, Any]) -> None:
+        """Puts another card and progress into a checkpoint that is on disk; its arrays stay."""
+        if not self._writing:
+            return
+        run = self._restore(step, run=ocp.args.JsonRestore())["run"]
+        run |= {"card": card.to_dict(), "progress": dict(progress)}
+        del run["sha256"]
+        run["sha256"] = _sha256(run)
+        files.write(self.directory / str(step) / "run" / "metadata", json.dumps(run))
+
     def check_room(self, state: TrainState) -> None:
         """Refuses a disk that has no room for one more checkpoint.
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmadfer_jax import files
 from mmadfer_jax.errors import UserError
 from mmadfer_jax.trained import load_model
 from mmadfer_jax.training import processes
+from tests.bucket import bucket
 from tests.conftest import SMALL, set_model, small_settings
 from tests.killing import ROOT, Life, Trial, differences, free_port, leftovers
 from tests.sizes import changed
@@ -189,6 +191,24 @@ def test_one_failing_process_ends_all_and_the_same_command_goes_on(trial, tmp_pa
     last = trial.finish("failing")
     assert "Traceback" not in last.text()
     assert differences(trial.run("failing"), trial.run("alone")) == []
+
+
+def test_a_run_in_a_bucket_is_preempted_and_goes_on_to_the_same_numbers(trial):
+    with bucket("runs-of-processes") as url:
+        there = f"--workdir={url}/run"
+        life = trial.start("in a bucket", there)
+        life.until("training", random.Random(3))
+        life.processes[0].send_signal(signal.SIGTERM)
+        assert life.end() == [processes.PREEMPTED] * 2
+        last = trial.finish("in a bucket", there)
+        assert "going on after step" in last.text()
+        found, expected = load_model(f"{url}/run"), load_model(trial.run("alone"))
+        assert found.step == expected.step
+        for name, value in expected.params.items():
+            np.testing.assert_array_equal(found.params[name], value, err_msg=name)
+        for name in ("metrics.jsonl", "report/predictions.csv"):
+            there = files.read_text(files.as_path(f"{url}/run/{name}"))
+            assert there == (trial.run("alone") / name).read_text()
 
 
 def test_a_process_that_is_stopped_ends_the_others(trial):
