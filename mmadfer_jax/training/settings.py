@@ -33,7 +33,7 @@ _AT_LEAST = {
     "log_every_steps": 1,
     "data.num_workers": 0,
 }
-_WORKDIR_URLS = ("gs", "s3")  # to which TensorStore, below Orbax, can write
+_WORKDIR_URL = "gs"  # Orbax refuses s3:// when it saves: "Checkpoint path should be absolute"
 _CHOICES = {"frame_order": FRAME_ORDERS, "missing_sound": MISSING_SOUND}
 
 
@@ -49,10 +49,10 @@ def open_workdir(workdir: str | Path | UPath) -> Path | UPath:
         UserError: It is a file, or another URL.
     """
     protocol, colon, _ = str(workdir).partition(":/")
-    if colon and protocol not in _WORKDIR_URLS and "/" not in protocol:
+    if colon and protocol != _WORKDIR_URL and "/" not in protocol:
         raise UserError(
-            f"--workdir={workdir}: checkpoints can lie on a disk, or behind "
-            + " or ".join(f"{name}://" for name in _WORKDIR_URLS)
+            f"--workdir={workdir}: checkpoints can lie on a disk, or behind {_WORKDIR_URL}://, to "
+            "which alone Orbax writes; mount another bucket as a folder"
         )
     if colon and not str(workdir).startswith(f"{protocol}://"):
         raise UserError(f"--workdir={workdir}: expected {protocol}://BUCKET/FOLDER")
