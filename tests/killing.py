@@ -22,21 +22,29 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util.tensor_util import make_ndarray
 
 from mmadfer_jax import files
+from mmadfer_jax.card import ModelCard
+from mmadfer_jax.clips.clip import PrepareSettings
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.training.checkpoints import Checkpoints
 from mmadfer_jax.training.program import Program
 from mmadfer_jax.training.sharding import make_mesh
-from tests.conftest import write_small_dataset
+from mmadfer_jax.weights.model_files import save_model
+from tests.conftest import SMALL, write_small_dataset
+from tests.golden_weights import random_params
+from tests.sizes import changed
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS_PER_EPOCH = 5
+MODEL = changed(SMALL, depth=1, stages=1, temporal_depth=1)
 _CONFIG = """
-from tests.conftest import SMALL, set_model, small_settings
-from tests.sizes import changed
+from tests.conftest import set_model, small_settings
+from tests.killing import MODEL
 
 
 def get_config():
     config = small_settings({data!r})
-    set_model(config, changed(SMALL, depth=1, stages=1, temporal_depth=1))
+    set_model(config, MODEL)
+    config.init_from = {model!r}
     config.train.update({{"batch_size": 4, "epochs": {epochs}}})
     config.checkpoint.every_steps = 2
     return config
@@ -74,6 +82,13 @@ class Kill(NamedTuple):
     reached: int
 
 
+def write_model(path: Path, model: ModelConfig) -> None:
+    """A model to start from: to draw one takes longer than all the rest of a start."""
+    preparation = PrepareSettings(image_size=32).to_dict()
+    card = ModelCard(model, ("red", "green", "blue"), preparation=preparation)
+    save_model(path, random_params(model), card, layout="own")
+
+
 class Trial:
     """A folder with data, a config and the runs of one command."""
 
@@ -90,8 +105,9 @@ class Trial:
         self._processes, self._devices = processes, devices
         (folder / "data").mkdir()
         write_small_dataset(folder / "data")
-        text = _CONFIG.format(data=str(folder / "data"), epochs=epochs)
-        (folder / "config.py").write_text(text)
+        write_model(folder / "model.safetensors", MODEL)
+        paths = {"data": str(folder / "data"), "model": str(folder / "model.safetensors")}
+        (folder / "config.py").write_text(_CONFIG.format(epochs=epochs, **paths))
 
     def run(self, name: str) -> Path:
         """The directory of a run; all are called alike, as reports name them."""

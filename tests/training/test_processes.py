@@ -17,10 +17,11 @@ from mmadfer_jax.trained import load_model
 from mmadfer_jax.training import processes
 from tests.bucket import bucket
 from tests.conftest import SMALL, set_model, small_settings
-from tests.killing import ROOT, Life, Trial, differences, free_port, leftovers
+from tests.killing import ROOT, Life, Trial, differences, free_port, leftovers, write_model
 from tests.sizes import changed
 
 EPOCHS = 4
+MODEL = changed(SMALL, depth=1, heads=4, stages=1, temporal_depth=1)
 MESHES = {
     "fsdp": {"data": 1, "fsdp": 4, "tensor": 1},
     "tensor": {"data": 1, "fsdp": 1, "tensor": 4},
@@ -28,9 +29,10 @@ MESHES = {
 }
 
 
-def _settings(data: Path, mesh: str):
+def _settings(data: Path, model: Path, mesh: str):
     config = small_settings(data)
-    set_model(config, changed(SMALL, depth=1, heads=4, stages=1, temporal_depth=1))
+    set_model(config, MODEL)
+    config.init_from = str(model)
     config.mesh.update(MESHES[mesh])
     config.train.update({"batch_size": 4, "epochs": 1, "learning_rate": 1e-3})
     config.checkpoint.every_steps = 3
@@ -59,7 +61,8 @@ with processes.joined(coordinator, int(count), int(index)):
             opened.append(source.ids[place])
             return read(source, place)
         RecordSource.__getitem__ = noted
-        results = train(_settings(Path(data), mesh), Path(folder, mesh))
+        model = Path(folder, "model.safetensors")
+        results = train(_settings(Path(data), model, mesh), Path(folder, mesh))
         said = {"opened": opened, "uar": results["uar"], "clips": results["clips"]}
         Path(folder, f"{mesh}.{index}.json").write_text(json.dumps(said))
 """
@@ -89,6 +92,7 @@ def _start(commands: list[list], **options) -> list[tuple[int, str]]:
 def _together(folder: Path, data: Path, count: int, devices: int, meshes: tuple[str, ...]) -> None:
     """Trains with each mesh in turn, all in the same processes."""
     (script := folder / "worker.py").write_text(_WORKER)
+    write_model(folder / "model.safetensors", MODEL)
     command = [script, folder, data, f"localhost:{free_port()}", str(count)]
     commands = [[*command, str(index), str(devices), *meshes] for index in range(count)]
     for code, output in _start(commands):
