@@ -29,7 +29,7 @@ from mmadfer_jax.training.checkpoints import Checkpoints
 from mmadfer_jax.training.program import Program
 from mmadfer_jax.training.sharding import make_mesh
 from mmadfer_jax.weights.model_files import save_model
-from tests.conftest import SMALL, write_small_dataset
+from tests.conftest import SMALL, XLA_FLAGS, write_small_dataset
 from tests.golden_weights import random_params
 from tests.sizes import changed
 
@@ -56,7 +56,7 @@ _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_COMPILATION_CACHE_MAX_SIZE": "-1",
-    "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0",
+    "XLA_FLAGS": XLA_FLAGS,
 }
 _TEMPORARY_STEP = "*.orbax-checkpoint-tmp*"
 _POLL = 0.001  # seconds
