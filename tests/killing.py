@@ -83,7 +83,7 @@ class Kill(NamedTuple):
 
 
 def write_model(path: Path, model: ModelConfig) -> None:
-    """A model to start from: to draw one takes longer than all the rest of a start."""
+    """A model to start from, as drawing one anew takes seconds of each start."""
     preparation = PrepareSettings(image_size=32).to_dict()
     card = ModelCard(model, ("red", "green", "blue"), preparation=preparation)
     save_model(path, random_params(model), card, layout="own")

@@ -2,7 +2,8 @@
 
 The other tests have four devices, and the number cannot change once jax has begun.
 
-    python -m tests.meshes OUT
+    python -m tests.meshes OUT            # what `tests/training/test_mesh.py` reads
+    python -m tests.meshes --large        # ViT-L twice, fsdp=8 against one device; 20 GB of memory
 """
 
 import json
@@ -14,10 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmadfer_jax.models.config import ModelConfig
 from mmadfer_jax.models.params import abstract_params
 from mmadfer_jax.training.optimizer import split
 from mmadfer_jax.training.sharding import bytes_held, make_mesh
 from tests.conftest import SMALL
+from tests.golden_weights import random_params
 from tests.programs import program_of
 from tests.sizes import changed
 
@@ -31,6 +34,19 @@ MODEL = changed(
     audio_heads=8,
     audio_mlp_dim=80,
     temporal_depth=1,
+)
+# Whole layers and all 24 of them, with few tokens.
+LARGE = changed(
+    SMALL,
+    num_frames=2,
+    width=1024,
+    depth=24,
+    heads=16,
+    mlp_dim=4096,
+    image_shape=64,
+    audio_shape=(64, 128),
+    audio_patch=16,
+    audio_stride=16,
 )
 LAYOUTS = {
     "one device": {},
@@ -46,32 +62,36 @@ _COLLECTIVE = re.compile(
 )
 
 
-def parameters() -> dict[str, np.ndarray]:
-    """Of the model, none zero: gates at their start would hide what they let through."""
+def parameters(model: ModelConfig) -> dict[str, np.ndarray]:
+    """Of a model, none zero: gates at their start would hide what they let through."""
+    if model == LARGE:
+        return random_params(model)
     rng = np.random.default_rng(0)
-    shapes = abstract_params(MODEL)
+    shapes = abstract_params(model)
     params = {path: 0.2 * rng.standard_normal(x.shape, np.float32) for path, x in shapes.items()}
     return {path: x + path.endswith(".scale") for path, x in params.items()}
 
 
-def four_steps(axes: dict[str, int], layers: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def four_steps(
+    axes: dict[str, int], layers: str, model: ModelConfig = MODEL
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Trains four steps on a mesh, on one device where there are no axes.
 
     Returns:
         What was met on the way, and arrays: "grad/PATH" of the first step, "param/PATH" at the end.
     """
     mesh = make_mesh(**axes) if axes else make_mesh(devices=jax.devices()[:1])
-    program = program_of(MODEL, mesh, change=lambda s: s["compute"].update(layers=layers))
-    trainable, frozen = split(parameters(), program.labels)
+    program = program_of(model, mesh, change=lambda s: s["compute"].update(layers=layers))
+    trainable, frozen = split(parameters(model), program.labels)
     state, frozen, key = program.init_state(trainable), program.place_frozen(frozen), program.key(0)
     compiled = program.lower_train(BATCH).compile()
     first, deleted, metrics, grads = mesh.devices.flat[0], [], [], {}
     for seed in range(STEPS):
         rng = np.random.default_rng(seed)
-        side, classes = MODEL.image_size, MODEL.num_classes
+        side, classes = model.image_size, model.num_classes
         batch = {
-            "frames": rng.integers(0, 256, (BATCH, MODEL.num_frames, side, side, 3), np.uint8),
-            "spectrogram": rng.standard_normal((BATCH, *MODEL.audio.shape), np.float32),
+            "frames": rng.integers(0, 256, (BATCH, model.num_frames, side, side, 3), np.uint8),
+            "spectrogram": rng.standard_normal((BATCH, *model.audio.shape), np.float32),
             "label": rng.integers(0, classes, BATCH, np.int32),
             "mask": np.ones(BATCH, np.bool_),
         }
@@ -119,6 +139,33 @@ def main(out: Path) -> None:
     (out / "facts.json").write_text(json.dumps(facts))
 
 
+def compare_large() -> dict[str, float]:
+    """The largest differences between ViT-L twice on eight devices and on one."""
+    alone, one = four_steps({}, "scan", LARGE)
+    together, eight = four_steps(LAYOUTS["fsdp"], "scan", LARGE)
+    pairs = zip(alone["metrics"], together["metrics"], strict=True)
+    found = {
+        "loss, of itself": max(abs(b["loss"] / a["loss"] - 1) for a, b in pairs),
+        "bytes held by one device": alone["bytes"],
+        "bytes held by each of eight": together["bytes"],
+    }
+    count = sum(value.size for name, value in one.items() if name.startswith("param/"))
+    for name, value in one.items():
+        apart = np.abs(eight[name] - value)
+        kind, far = name.partition("/")[0], float(apart.max())
+        found[kind] = max(found.get(kind, 0), far)
+        if kind == "grad":
+            share = far / max(float(np.abs(value).max()), 1e-3)
+            found["grad, of the largest"] = max(found.get("grad, of the largest", 0), share)
+        else:
+            share = float((apart > 1e-5).sum()) / count
+            found["param, share beyond 1e-5"] = found.get("param, share beyond 1e-5", 0) + share
+    return found
+
+
 if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", 8)
-    main(Path(sys.argv[1]))
+    if sys.argv[1:] == ["--large"]:
+        print(json.dumps(compare_large(), indent=2))
+    else:
+        main(Path(sys.argv[1]))

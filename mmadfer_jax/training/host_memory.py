@@ -19,9 +19,8 @@ def keep_freed() -> bool:
     """Lets the process keep the memory that it frees; to be called before jax starts.
 
     XLA frees some 10 GB after a step on the CPU and takes them back in the next. glibc gives such
-    large blocks back to the system, which then hands out each page anew: a sixth of a training
-    step (`benchmarks/cpu.py`). What is kept is reused, so the most that the process holds is as
-    before.
+    large blocks back to the system, which then hands out each page anew: 15 to 23 % of a step
+    (docs/performance.md). What is kept is reused, so the most that the process holds is as before.
 
     Returns:
         Whether it does; it needs Linux with glibc.
