@@ -62,18 +62,16 @@ _COLLECTIVE = re.compile(
 )
 
 
-def parameters(model: ModelConfig) -> dict[str, np.ndarray]:
-    """Of a model, none zero: gates at their start would hide what they let through."""
-    if model == LARGE:
-        return random_params(model)
+def parameters() -> dict[str, np.ndarray]:
+    """Of the model, none zero: gates at their start would hide what they let through."""
     rng = np.random.default_rng(0)
-    shapes = abstract_params(model)
+    shapes = abstract_params(MODEL)
     params = {path: 0.2 * rng.standard_normal(x.shape, np.float32) for path, x in shapes.items()}
     return {path: x + path.endswith(".scale") for path, x in params.items()}
 
 
 def four_steps(
-    axes: dict[str, int], layers: str, model: ModelConfig = MODEL
+    model: ModelConfig, params: dict[str, np.ndarray], axes: dict[str, int], layers: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Trains four steps on a mesh, on one device where there are no axes.
 
@@ -82,7 +80,7 @@ def four_steps(
     """
     mesh = make_mesh(**axes) if axes else make_mesh(devices=jax.devices()[:1])
     program = program_of(model, mesh, change=lambda s: s["compute"].update(layers=layers))
-    trainable, frozen = split(parameters(model), program.labels)
+    trainable, frozen = split(params, program.labels)
     state, frozen, key = program.init_state(trainable), program.place_frozen(frozen), program.key(0)
     compiled = program.lower_train(BATCH).compile()
     first, deleted, metrics, grads = mesh.devices.flat[0], [], [], {}
@@ -134,15 +132,17 @@ def main(out: Path) -> None:
     """Writes facts.json, and LAYOUT.npz for every layout."""
     facts = {}
     for name, axes in LAYOUTS.items():
-        facts[name], arrays = four_steps(axes, "scan" if "scanned" in name else "loop")
+        layers = "scan" if "scanned" in name else "loop"
+        facts[name], arrays = four_steps(MODEL, parameters(), axes, layers)
         np.savez(out / f"{name}.npz", **arrays)
     (out / "facts.json").write_text(json.dumps(facts))
 
 
 def compare_large() -> dict[str, float]:
     """The largest differences between ViT-L twice on eight devices and on one."""
-    alone, one = four_steps({}, "scan", LARGE)
-    together, eight = four_steps(LAYOUTS["fsdp"], "scan", LARGE)
+    params = random_params(LARGE)
+    alone, one = four_steps(LARGE, params, {}, "scan")
+    together, eight = four_steps(LARGE, params, LAYOUTS["fsdp"], "scan")
     pairs = zip(alone["metrics"], together["metrics"], strict=True)
     found = {
         "loss, of itself": max(abs(b["loss"] / a["loss"] - 1) for a, b in pairs),

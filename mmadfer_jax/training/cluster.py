@@ -58,7 +58,8 @@ def own_gpus() -> list[int] | None:
     if place is None or names.get("JAX_LOCAL_DEVICE_IDS"):
         return None
     visible = names.get("CUDA_VISIBLE_DEVICES")
-    gpus = len(visible.split(",")) if visible else len([*Path("/dev").glob("nvidia[0-9]*")])
+    found = Path("/dev").glob("nvidia[0-9]*") if visible is None else visible.split(",")
+    gpus = sum(bool(gpu) for gpu in found)
     number, processes = place
     by_task = "SLURM_GPUS_PER_TASK" in names or "gpu" in names.get("SLURM_TRES_PER_TASK", "")
     if gpus <= 1 or by_task:  # all that it sees

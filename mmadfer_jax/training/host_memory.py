@@ -2,17 +2,19 @@
 
 import ctypes
 import os
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 # As in malloc.h of glibc.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
-_ACCELERATORS = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu")
 
 
 def may_compute_elsewhere() -> bool:
-    """Whether jax may find a GPU or a TPU; asks for packages, so that no device is started."""
-    platforms = os.environ.get("JAX_PLATFORMS") or "any"
-    return platforms != "cpu" and any(map(find_spec, _ACCELERATORS))
+    """Whether jax may find a GPU or a TPU; asks for its plugins, so that no device is started."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return False
+    packages = any(map(find_spec, ("libtpu", "jax_plugins")))
+    return packages or bool(entry_points(group="jax_plugins"))
 
 
 def keep_freed() -> bool:

@@ -89,6 +89,7 @@ EIGHT = {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"}
         (_in_open_mpi(0, 1, **EIGHT), list(range(8))),
         (_in_open_mpi(5, 8, **EIGHT), [5]),
         (_in_open_mpi(0, 1), None),  # no GPU
+        (_in_open_mpi(0, 1, CUDA_VISIBLE_DEVICES=""), None),  # none is to be seen
     ],
 )
 def test_processes_of_a_host_share_its_gpus(names, expected, monkeypatch, tmp_path):
